@@ -1,0 +1,219 @@
+/* sam3: Segment Anything 3 without Python. The whole public API.
+ *
+ *     decode an image ─► encode it once ─► segment it with any number of prompts ─► results
+ *
+ * Every function that can fail returns a sam3_status and, when `err` is not NULL, fills it with a
+ * message that names the input and what was wrong. On failure the output pointers are set to NULL
+ * and nothing is left to free. The library never prints, exits or aborts.
+ *
+ * Threads: a sam3_model may be shared by threads; every other object is used by one at a time.
+ * Strings are UTF-8. Boxes are x0, y0, x1, y1 in pixels of the original image unless said otherwise.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SAM3_H
+#define SAM3_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define SAM3_API __attribute__((visibility("default")))
+#else
+#define SAM3_API
+#endif
+
+/* ------------------------------------------------------------------------------------- errors */
+
+typedef enum sam3_status {
+  SAM3_OK = 0,
+  SAM3_ERR_ARGUMENT,    /* the caller passed something that no call accepts */
+  SAM3_ERR_IO,          /* a file could not be opened, read, mapped or written */
+  SAM3_ERR_FORMAT,      /* the bytes are not what they claim to be */
+  SAM3_ERR_UNSUPPORTED, /* well-formed, but not something this program does */
+  SAM3_ERR_LIMIT,       /* over a limit: pixels, prompts, boxes, bytes */
+  SAM3_ERR_MEMORY,      /* the system gave no memory */
+  SAM3_ERR_DEVICE,      /* a device is missing or failed */
+  SAM3_ERR_CANCELLED,   /* the caller's progress callback asked to stop */
+} sam3_status;
+
+struct sam3_error {
+  sam3_status status;
+  char message[500];
+};
+
+/* A short constant name, for example "format". */
+SAM3_API const char *sam3_status_name(sam3_status status);
+
+/* "0.1.0" */
+SAM3_API const char *sam3_version(void);
+
+/* ------------------------------------------------------------------------------------- images */
+
+/* An 8-bit RGB image, upright (EXIF orientation applied), alpha blended over white. */
+typedef struct sam3_image sam3_image;
+
+/* Decodes JPEG, PNG or WebP. `name` is used in messages only. An image of more than `max_pixels`
+ * pixels (0: 100 million) is refused before memory for it is taken. Free with sam3_image_free. */
+SAM3_API sam3_status sam3_image_decode(const void *bytes, size_t size, const char *name, uint64_t max_pixels,
+                                       sam3_image **image, struct sam3_error *err);
+/* The same from a file; the path "-" is standard input, and a pipe will do. */
+SAM3_API sam3_status sam3_image_read(const char *path, uint64_t max_pixels, sam3_image **image, struct sam3_error *err);
+/* Copies `pixels`, uint8 [height, width, 3]. */
+SAM3_API sam3_status sam3_image_from_rgb(const uint8_t *pixels, int width, int height, sam3_image **image,
+                                         struct sam3_error *err);
+SAM3_API int sam3_image_width(const sam3_image *image);
+SAM3_API int sam3_image_height(const sam3_image *image);
+SAM3_API const uint8_t *sam3_image_pixels(const sam3_image *image); /* uint8 [height, width, 3] */
+SAM3_API void sam3_image_free(sam3_image *image);
+
+/* ------------------------------------------------------------------------------------- models */
+
+typedef enum sam3_dtype { SAM3_F32, SAM3_BF16, SAM3_F16 } sam3_dtype;
+
+SAM3_API const char *sam3_dtype_name(sam3_dtype dtype);
+
+/* A checkpoint, memory-mapped, with its configuration and tokenizer. */
+typedef struct sam3_model sam3_model;
+
+/* Opens a Hugging Face directory (config.json, safetensors in one file or shards, tokenizer files), a lone
+ * .safetensors or Meta's sam3.pt. Free with sam3_model_close, after every session on it. */
+SAM3_API sam3_status sam3_model_open(const char *path, sam3_model **model, struct sam3_error *err);
+/* A model of the given config.json with random weights: for benchmarks, where values do not matter. */
+SAM3_API sam3_status sam3_model_random(const char *config_path, uint64_t seed, sam3_model **model,
+                                       struct sam3_error *err);
+/* The last component of the path the model was opened from, without a .pt or .safetensors ending. */
+SAM3_API const char *sam3_model_name(const sam3_model *model);
+/* A JSON document: configuration, parameters by part, stored dtypes. Valid as long as the model. */
+SAM3_API const char *sam3_model_describe(const sam3_model *model);
+/* The official token ids of `text`, start and end included, without padding. Writes at most `capacity`
+ * ids and sets `count` to how many there are (at most the model's context length). */
+SAM3_API sam3_status sam3_model_tokenize(const sam3_model *model, const char *text, int32_t *ids, size_t capacity,
+                                         size_t *count, struct sam3_error *err);
+SAM3_API void sam3_model_close(sam3_model *model);
+
+/* ----------------------------------------------------------------------------------- sessions */
+
+/* A model on a device: its threads, its activation memory, its cache of encoded texts. */
+typedef struct sam3_session sam3_session;
+
+struct sam3_session_options {
+  const char *device; /* "cpu" (NULL), "cpu:0", "cpu:0-3", "ref" (the slow plain-C specification) */
+  sam3_dtype dtype;   /* SAM3_F32: the reference path */
+};
+
+/* What a session takes, in bytes, before it is taken. */
+struct sam3_memory {
+  uint64_t weights;     /* mapped checkpoint bytes that the image model reads; shared between processes */
+  uint64_t prepared;    /* weights kept in another form */
+  uint64_t activations; /* arena: the most that encoding or a prompt has alive at a time */
+  uint64_t workspace;   /* the device's own buffers */
+  uint64_t features;    /* one encoded image */
+};
+
+/* `options` may be NULL. Free with sam3_session_close. */
+SAM3_API sam3_status sam3_session_open(sam3_model *model, const struct sam3_session_options *options,
+                                       sam3_session **session, struct sam3_error *err);
+SAM3_API struct sam3_memory sam3_session_memory(const sam3_session *session);
+SAM3_API void sam3_session_close(sam3_session *session);
+
+/* An encoded image: one encode serves many prompts. Its memory is taken when it is created. */
+typedef struct sam3_features sam3_features;
+
+SAM3_API sam3_status sam3_features_create(sam3_session *session, sam3_features **features, struct sam3_error *err);
+SAM3_API sam3_status sam3_encode(sam3_session *session, const sam3_image *image, sam3_features *features,
+                                 struct sam3_error *err);
+SAM3_API void sam3_features_free(sam3_features *features);
+
+/* ------------------------------------------------------------------------------------ prompts */
+
+struct sam3_box {
+  float x0, y0, x1, y1; /* pixels of the original image */
+  bool positive;        /* false: "not like this one" */
+};
+
+struct sam3_prompt {
+  const char *text; /* NULL with boxes: the text "visual", as the original does; "" is real text */
+  const struct sam3_box *boxes;
+  size_t n_boxes;
+};
+
+struct sam3_segment_options {
+  float threshold; /* a detection is kept when score > threshold; 0 keeps every query */
+  /* Called between stages with 0..1; a false answer cancels. May be NULL. */
+  bool (*progress)(void *user, const char *stage, double fraction);
+  void *user;
+};
+
+#define SAM3_DEFAULT_THRESHOLD 0.5f
+
+/* ------------------------------------------------------------------------------------ results */
+
+/* A binary mask as COCO run lengths: column-major, runs of 0 and 1 in turn, the first of 0. */
+struct sam3_rle {
+  int width, height;
+  uint32_t *counts;
+  size_t n_counts;
+};
+
+struct sam3_detection {
+  int query;     /* which of the decoder's queries */
+  float score;   /* sigmoid(logit) * sigmoid(presence) */
+  float box[4];  /* x0, y0, x1, y1, pixels of the original image, not clipped */
+  uint64_t area; /* pixels of the mask */
+  struct sam3_rle mask;
+};
+
+/* The answer to one prompt. */
+struct sam3_result {
+  char *text; /* NULL when the prompt had none */
+  struct sam3_box *boxes;
+  size_t n_boxes;
+  float presence;                    /* sigmoid of the presence logit */
+  struct sam3_detection *detections; /* by falling score */
+  size_t n_detections;
+};
+
+struct sam3_results {
+  int width, height; /* of the original image */
+  struct sam3_result *items;
+  size_t n_items;
+};
+
+/* Runs `n` prompts on an encoded image, one result a prompt and in their order. `options` may be NULL.
+ * Free with sam3_results_free. */
+SAM3_API sam3_status sam3_segment(sam3_session *session, const sam3_features *features,
+                                  const struct sam3_prompt *prompts, size_t n,
+                                  const struct sam3_segment_options *options, struct sam3_results **results,
+                                  struct sam3_error *err);
+SAM3_API void sam3_results_free(struct sam3_results *results);
+
+typedef enum sam3_format {
+  SAM3_FORMAT_JSON,     /* the document of docs/json.md */
+  SAM3_FORMAT_COCO,     /* a COCO dataset of one image, RLE segmentations */
+  SAM3_FORMAT_YOLO,     /* a line a polygon: class x y x y ... in 0..1 */
+  SAM3_FORMAT_LABELME,  /* Labelme JSON, polygons */
+  SAM3_FORMAT_POLYGONS, /* JSON: outer rings and holes of each detection */
+} sam3_format;
+
+/* Results as text; free the string with free(). `image_path` and `model` are named in the document. */
+SAM3_API sam3_status sam3_results_format(const struct sam3_results *results, sam3_format format, const char *model,
+                                         const char *image_path, char **text, struct sam3_error *err);
+/* The image with coloured masks, outlines, labels and scores; the ending of `path` chooses .png or .jpg. */
+SAM3_API sam3_status sam3_results_overlay(const struct sam3_results *results, const sam3_image *image, const char *path,
+                                          struct sam3_error *err);
+/* Writes an 8-bit grey PNG a detection (0 and 255) into an existing directory, named
+ * <stem>-<prompt>-<detection>.png. */
+SAM3_API sam3_status sam3_results_write_masks(const struct sam3_results *results, const char *directory,
+                                              const char *stem, struct sam3_error *err);
+/* The mask as COCO's compressed string; free with free(). */
+SAM3_API sam3_status sam3_rle_to_string(const struct sam3_rle *rle, char **text, struct sam3_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
