@@ -101,13 +101,12 @@ struct device_ops {
   void (*gather_rows)(struct device *dev, struct tensor y, struct tensor x, const int32_t *index, const float *fill);
   /* y [1, c] = the mean of the rows of x. */
   void (*mean_rows)(struct device *dev, struct tensor y, struct tensor x);
-  /* y [h * w, out] = conv(x [h * w, in]). */
-  void (*conv3x3)(struct device *dev, struct tensor y, struct tensor x, int h, int w, const struct conv3x3 *conv);
+  /* y [h * w, out] = conv(x [h * w, in] + coarse [h/2 * w/2, in] repeated 2 × 2 (nearest)); coarse may be NULL. */
+  void (*conv3x3)(struct device *dev, struct tensor y, struct tensor x, const struct tensor *coarse, int h, int w,
+                  const struct conv3x3 *conv);
   /* y [2h * 2w, out] = act(deconv(x [h * w, in])). */
   void (*deconv2x2)(struct device *dev, struct tensor y, struct tensor x, int h, int w, const struct deconv2x2 *deconv,
                     enum activation act);
-  /* y [2h * 2w, c] = skip + x [h * w, c] repeated 2 × 2 (nearest); y may be skip. */
-  void (*upsample2x_add)(struct device *dev, struct tensor y, struct tensor x, int h, int w, struct tensor skip);
   /* y [n, 3 * patch * patch]: patch index[i] (row-major over the grid) of the image uint8 [size, size, 3] as
    * (v / 255 - 0.5) / 0.5, in the order colour, row, column. */
   void (*patchify)(struct device *dev, struct tensor y, const uint8_t *image, int size, int patch,
@@ -138,8 +137,12 @@ struct device {
 sam3_status device_open(const char *name, sam3_dtype dtype, struct device **dev, struct sam3_error *err);
 void device_close(struct device *dev);
 
-/* The device that computes nothing: every operator checks its shapes only; sync() reports the first that is wrong. */
-struct device *device_dry(void);
+/* A device that computes nothing: every operator only checks its shapes; sync() reports the first that was wrong. */
+struct dry_device {
+  struct device device;
+  struct sam3_error error;
+};
+void device_dry_init(struct dry_device *dry);
 
 /* The plain C table. */
 extern const struct device_ops ref_ops;
