@@ -88,13 +88,22 @@ SAM3_API sam3_status sam3_model_random(const char *config_path, uint64_t seed, s
                                        struct sam3_error *err);
 /* The last component of the path the model was opened from, without a .pt or .safetensors ending. */
 SAM3_API const char *sam3_model_name(const sam3_model *model);
-/* A JSON document: configuration, parameters by part, stored dtypes. Valid as long as the model. */
+/* A JSON document. Valid as long as the model:
+ * {"name": s, "format": "safetensors" | "pytorch" | "random", "config": {...},
+ *  "parts": [{"name": s, "parameters": n, "bytes": n}], "dtypes": [{"name": "BF16", "tensors": n, "bytes": n}],
+ *  "tensors": [{"name": s, "dtype": s, "shape": [n, ...], "part": s, "used": b}]} */
 SAM3_API const char *sam3_model_describe(const sam3_model *model);
 /* The official token ids of `text`, start and end included, without padding. Writes at most `capacity`
- * ids and sets `count` to how many there are (at most the model's context length). */
+ * ids and sets `count` to how many there are (at most the model's context length). Without a model (NULL): the
+ * built-in vocabulary, context 32. */
 SAM3_API sam3_status sam3_model_tokenize(const sam3_model *model, const char *text, int32_t *ids, size_t capacity,
                                          size_t *count, struct sam3_error *err);
 SAM3_API void sam3_model_close(sam3_model *model);
+
+/* Writes the checkpoint `in` (whatever sam3_model_open takes) as a Hugging Face directory `out`, which must not exist:
+ * config.json, model.safetensors with its floating-point tensors as `dtype`, tokenizer files. A tensor at a time, so
+ * memory stays small; `out` appears when it is whole. */
+SAM3_API sam3_status sam3_model_convert(const char *in, const char *out, sam3_dtype dtype, struct sam3_error *err);
 
 /* ----------------------------------------------------------------------------------- sessions */
 
@@ -119,7 +128,16 @@ struct sam3_memory {
 SAM3_API sam3_status sam3_session_open(sam3_model *model, const struct sam3_session_options *options,
                                        sam3_session **session, struct sam3_error *err);
 SAM3_API struct sam3_memory sam3_session_memory(const sam3_session *session);
+/* `progress` is called between the stages of every sam3_encode and sam3_segment, with the stage's name and how much
+ * of that call is done, 0..1; a false answer ends the call with SAM3_ERR_CANCELLED. NULL: none. */
+SAM3_API void sam3_session_on_progress(sam3_session *session,
+                                       bool (*progress)(void *user, const char *stage, double fraction), void *user);
 SAM3_API void sam3_session_close(sam3_session *session);
+
+/* What there is to compute on, as JSON; free with free():
+ * {"devices": [{"device": "cpu", "name": "AMD EPYC ...", "cores": [0, 1], "instructions": ["avx2", ...],
+ *               "kernels": "avx2", "memory": bytes, "memory_available": bytes}]} */
+SAM3_API sam3_status sam3_devices_describe(char **json, struct sam3_error *err);
 
 /* An encoded image: one encode serves many prompts. Its memory is taken when it is created. */
 typedef struct sam3_features sam3_features;
@@ -200,7 +218,8 @@ typedef enum sam3_format {
   SAM3_FORMAT_POLYGONS, /* JSON: outer rings and holes of each detection */
 } sam3_format;
 
-/* Results as text; free the string with free(). `image_path` and `model` are named in the document. */
+/* Results as text; free the string with free(). `image_path` and `model` are named in the document. A JSON document
+ * is one line without a line feed at its end, so that several make JSON Lines. */
 SAM3_API sam3_status sam3_results_format(const struct sam3_results *results, sam3_format format, const char *model,
                                          const char *image_path, char **text, struct sam3_error *err);
 /* The image with coloured masks, outlines, labels and scores; the ending of `path` chooses .png or .jpg. */
@@ -212,6 +231,23 @@ SAM3_API sam3_status sam3_results_write_masks(const struct sam3_results *results
                                               const char *stem, struct sam3_error *err);
 /* The mask as COCO's compressed string; free with free(). */
 SAM3_API sam3_status sam3_rle_to_string(const struct sam3_rle *rle, char **text, struct sam3_error *err);
+
+/* --------------------------------------------------------------------------------- benchmarks */
+
+struct sam3_bench_options {
+  const sam3_image *image; /* NULL: noise of the model's own size */
+  const char *text;        /* NULL: "dog" */
+  int runs;                /* 0: 3 */
+};
+
+/* Encodes and segments, stage by stage, beside the peak that the device reaches in a loop of multiply-adds. `options`
+ * may be NULL. As JSON; free with free(); times are medians over the runs, after one that does not count:
+ * {"device": s, "threads": n, "dtype": s, "peak_gflops": x,
+ *  "stages": [{"name": s, "ms": x, "gflop": x, "gflops": x, "share": x}],
+ *  "runs": [{"encode_ms": x, "first_prompt_ms": x, "further_prompt_ms": x}],
+ *  "encode_ms": x, "first_prompt_ms": x, "further_prompt_ms": x} */
+SAM3_API sam3_status sam3_bench(sam3_session *session, const struct sam3_bench_options *options, char **json,
+                                struct sam3_error *err);
 
 #ifdef __cplusplus
 }
