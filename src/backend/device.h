@@ -94,6 +94,10 @@ struct device_ops {
   void (*layer_norm)(struct device *dev, struct tensor y, struct tensor x, const struct norm *norm);
   /* The same over each group of c / groups columns and all rows, then max(0, ·); y may be x. */
   void (*group_norm_relu)(struct device *dev, struct tensor y, struct tensor x, int groups, const struct norm *norm);
+  /* y = x, both [m, c]. */
+  void (*copy)(struct device *dev, struct tensor y, struct tensor x);
+  /* y = 0. */
+  void (*clear)(struct device *dev, struct tensor y);
   /* y = a + b, all [m, c]; y may be a or b. b.rows == 1: the row is added to every row of a. */
   void (*add)(struct device *dev, struct tensor y, struct tensor a, struct tensor b);
   /* y [m, c] (float) = row index[i] of x (any dtype) for each row i; where index[i] < 0, `fill` (float [c]; NULL: 0).

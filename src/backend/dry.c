@@ -55,6 +55,14 @@ static void dry_group_norm_relu(struct device *dev, struct tensor y, struct tens
   expect(dev, groups > 0 && x.cols % groups == 0, "group_norm: %lld channels, %d groups", (long long)x.cols, groups);
 }
 
+static void dry_copy_rows(struct device *dev, struct tensor y, struct tensor x) {
+  expect(dev, is_activation(y, x.rows, x.cols) && is_activation(x, y.rows, y.cols), "copy");
+}
+
+static void dry_clear(struct device *dev, struct tensor y) {
+  expect(dev, is_activation(y, y.rows, y.cols), "clear");
+}
+
 static void dry_add(struct device *dev, struct tensor y, struct tensor a, struct tensor b) {
   expect(dev, is_activation(y, a.rows, a.cols) && is_activation(a, y.rows, y.cols), "add");
   expect(dev, is_activation(b, b.rows == 1 ? 1 : a.rows, a.cols), "add: [%lld, %lld] + [%lld, %lld]", (long long)a.rows,
@@ -116,7 +124,7 @@ static void dry_refine_boxes(struct device *dev, float *boxes, struct tensor del
   expect(dev, is_activation(delta, delta.rows, 4), "refine_boxes");
 }
 
-static void dry_copy(struct device *dev, void *to, const void *from, size_t size) {
+static void dry_transfer(struct device *dev, void *to, const void *from, size_t size) {
   (void)dev, (void)to, (void)from, (void)size;
 }
 
@@ -130,13 +138,15 @@ static sam3_status dry_sync(struct device *dev, struct sam3_error *err) {
 void device_dry_init(struct dry_device *dry) {
   static const struct device_ops ops = {
       .name = "dry",
-      .upload = dry_copy,
-      .download = dry_copy,
+      .upload = dry_transfer,
+      .download = dry_transfer,
       .sync = dry_sync,
       .linear = dry_linear,
       .attention = dry_attention,
       .layer_norm = dry_layer_norm,
       .group_norm_relu = dry_group_norm_relu,
+      .copy = dry_copy_rows,
+      .clear = dry_clear,
       .add = dry_add,
       .gather_rows = dry_gather_rows,
       .mean_rows = dry_mean_rows,

@@ -5,20 +5,18 @@
 #include "sam3.h"
 
 struct arena {
-  unsigned char *base; /* NULL: a dry run that only counts */
-  size_t size;         /* bytes at `base` */
-  size_t used;         /* bytes taken now */
-  size_t peak;         /* the most ever taken */
+  unsigned char *base;
+  size_t size; /* bytes at `base` */
+  size_t used; /* bytes taken now */
+  size_t peak; /* the most ever taken */
 };
 
 #define ARENA_ALIGN 64
 
-/* Takes `size` bytes of pages for `what`. */
-sam3_status arena_init(struct arena *arena, size_t size, const char *what, struct sam3_error *err);
-void arena_free(struct arena *arena);
+/* An arena whose pointers must not be followed: for counting. */
+struct arena arena_dry(void);
 
-/* `size` bytes, aligned to ARENA_ALIGN, not zeroed. In a dry run, and when the arena is too small (`used` then
- * exceeds `size`), NULL. */
+/* `size` bytes, aligned to ARENA_ALIGN, not zeroed; NULL when the arena is too small. */
 void *arena_take(struct arena *arena, size_t size);
 
 /* Everything taken after arena_mark() is given back by arena_release(). */

@@ -1,5 +1,6 @@
 /* Products, attention, norms and row operators in plain C. */
 #include <math.h>
+#include <string.h>
 
 #include "backend/ref/ref.h"
 
@@ -120,6 +121,18 @@ void ref_group_norm_relu(struct device *dev, struct tensor y, struct tensor x, i
       }
     }
   }
+}
+
+void ref_copy(struct device *dev, struct tensor y, struct tensor x) {
+  (void)dev;
+  for (int64_t r = 0; r < y.rows; r++)
+    memcpy(tensor_row(y, r), tensor_row(x, r), (size_t)y.cols * sizeof(float));
+}
+
+void ref_clear(struct device *dev, struct tensor y) {
+  (void)dev;
+  for (int64_t r = 0; r < y.rows; r++)
+    memset(tensor_row(y, r), 0, (size_t)y.cols * sizeof(float));
 }
 
 void ref_add(struct device *dev, struct tensor y, struct tensor a, struct tensor b) {

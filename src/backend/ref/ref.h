@@ -39,6 +39,8 @@ void ref_linear(struct device *dev, struct tensor y, struct tensor x, const stru
 void ref_attention(struct device *dev, const struct attention *att);
 void ref_layer_norm(struct device *dev, struct tensor y, struct tensor x, const struct norm *norm);
 void ref_group_norm_relu(struct device *dev, struct tensor y, struct tensor x, int groups, const struct norm *norm);
+void ref_copy(struct device *dev, struct tensor y, struct tensor x);
+void ref_clear(struct device *dev, struct tensor y);
 void ref_add(struct device *dev, struct tensor y, struct tensor a, struct tensor b);
 void ref_gather_rows(struct device *dev, struct tensor y, struct tensor x, const int32_t *index, const float *fill);
 void ref_mean_rows(struct device *dev, struct tensor y, struct tensor x);
