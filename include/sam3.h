@@ -161,10 +161,7 @@ struct sam3_prompt {
 };
 
 struct sam3_segment_options {
-  float threshold; /* a detection is kept when score > threshold; 0 keeps every query */
-  /* Called between stages with 0..1; a false answer cancels. May be NULL. */
-  bool (*progress)(void *user, const char *stage, double fraction);
-  void *user;
+  float threshold; /* 0..1: a detection is kept when score > threshold; 0 keeps every query */
 };
 
 #define SAM3_DEFAULT_THRESHOLD 0.5f

@@ -79,6 +79,9 @@ struct device_ops {
   sam3_status (*sync)(struct device *dev, struct sam3_error *err);
   void (*close)(struct device *dev);
 
+  /* Floating-point operations per second that a loop of multiply-adds reaches on all threads; 0: not known. */
+  double (*measure_peak)(struct device *dev);
+
   /* ---- preparation, when a session opens ---- */
   /* Bytes that conv3x3_prepare will take for a convolution of this size. */
   size_t (*conv3x3_prepared_size)(const struct device *dev, int out, int in);
@@ -144,6 +147,7 @@ void device_close(struct device *dev);
 /* A device that computes nothing: every operator only checks its shapes; sync() reports the first that was wrong. */
 struct dry_device {
   struct device device;
+  double flops; /* multiplications and additions of what was asked for, computed as defined (convolutions directly) */
   struct sam3_error error;
 };
 void device_dry_init(struct dry_device *dry);

@@ -19,6 +19,10 @@ __attribute__((format(printf, 3, 4))) static void expect(struct device *dev, boo
   fail(&dry->error, SAM3_ERR_UNSUPPORTED, "the model's shapes do not fit together: %s", what);
 }
 
+static void count(struct device *dev, double flops) {
+  ((struct dry_device *)dev)->flops += flops;
+}
+
 static bool is_activation(struct tensor t, int64_t rows, int64_t cols) {
   return t.dtype == SAM3_F32 && t.rows == rows && t.cols == cols && t.stride >= t.cols && rows > 0 && cols > 0;
 }
@@ -30,6 +34,7 @@ static void dry_linear(struct device *dev, struct tensor y, struct tensor x, con
          "linear [%lld, %lld] x [%lld, %lld] -> [%lld, %lld]", (long long)x.rows, (long long)x.cols,
          (long long)lin->w.rows, (long long)lin->w.cols, (long long)y.rows, (long long)y.cols);
   expect(dev, !residual || is_activation(*residual, y.rows, y.cols), "linear: the residual");
+  count(dev, 2.0 * (double)y.rows * (double)y.cols * (double)x.cols);
 }
 
 static void dry_attention(struct device *dev, const struct attention *att) {
@@ -42,6 +47,7 @@ static void dry_attention(struct device *dev, const struct attention *att) {
   expect(dev, !att->causal || nq == nk, "attention: causal with %lld queries, %lld keys", (long long)nq, (long long)nk);
   expect(dev, !att->bias_y || (att->batch == 1 && nk == (int64_t)att->grid_h * att->grid_w),
          "attention: the bias grid");
+  count(dev, 4.0 * (double)nq * (double)(nk / (att->batch > 0 ? att->batch : 1)) * (double)width);
 }
 
 static void dry_layer_norm(struct device *dev, struct tensor y, struct tensor x, const struct norm *norm) {
@@ -88,6 +94,7 @@ static void dry_conv3x3(struct device *dev, struct tensor y, struct tensor x, co
          (long long)conv->w.cols);
   expect(dev, !coarse || (h % 2 == 0 && w % 2 == 0 && is_activation(*coarse, pixels / 4, x.cols)),
          "conv3x3: the coarse grid");
+  count(dev, 2.0 * (double)pixels * (double)conv->w.rows * (double)conv->w.cols);
 }
 
 static void dry_deconv2x2(struct device *dev, struct tensor y, struct tensor x, int h, int w,
@@ -95,6 +102,7 @@ static void dry_deconv2x2(struct device *dev, struct tensor y, struct tensor x, 
   (void)act;
   expect(dev, is_activation(x, (int64_t)h * w, deconv->in), "deconv2x2: input");
   expect(dev, is_activation(y, 4 * (int64_t)h * w, deconv->out), "deconv2x2: output");
+  count(dev, 8.0 * h * w * deconv->in * deconv->out);
 }
 
 static void dry_patchify(struct device *dev, struct tensor y, const uint8_t *image, int size, int patch,

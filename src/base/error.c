@@ -27,3 +27,8 @@ const char *sam3_status_name(sam3_status status) {
 const char *sam3_version(void) {
   return SAM3_VERSION;
 }
+
+const char *sam3_dtype_name(sam3_dtype dtype) {
+  static const char *const names[] = {"f32", "bf16", "f16"};
+  return (unsigned)dtype < sizeof names / sizeof *names ? names[dtype] : "unknown";
+}

@@ -6,7 +6,6 @@ void begin_prompts(struct run *r, struct image_features *out) {
   struct tensor level = out->levels[2];
   if (!progress(r, "begin", 0))
     return;
-  encode_geometry(r, out->cls, out, NULL, 0);
   size_t mark = arena_mark(r->arena);
   struct tensor h = take(r, level.rows, level.cols), placed = take(r, level.rows, level.cols);
   r->ops->layer_norm(r->dev, h, level, &first->norm1);
@@ -14,6 +13,7 @@ void begin_prompts(struct run *r, struct image_features *out) {
   attend(r, out->fused, &level, placed, placed, h, &first->self,
          (struct attention){.heads = r->net->config.fusion.heads});
   arena_release(r->arena, mark);
+  encode_geometry(r, out->cls, out, NULL, 0);
 }
 
 void fuse(struct run *r, struct tensor y, const struct image_features *image, struct tensor prompt) {

@@ -13,14 +13,14 @@
 /* What is kept of an encoded image. */
 struct image_features {
   struct tensor levels[NECK_LEVELS]; /* [16 g², D], [4 g², D], [g², D] */
-  struct tensor fused;               /* [g², D]: behind the fusion encoder's first self-attention, which no prompt moves */
-  struct tensor cls;                 /* [1, D]: the geometry token of prompts without boxes */
+  struct tensor fused; /* [g², D]: behind the fusion encoder's first self-attention, which no prompt moves */
+  struct tensor cls;   /* [1, D]: the geometry token of prompts without boxes */
 };
 
 /* The decoder's answer to one prompt. */
 struct decoded {
-  struct tensor queries; /* [Q, D], normed */
-  float *boxes;          /* device, [Q, 4]: cx, cy, w, h in 0..1 */
+  struct tensor queries;  /* [Q, D], normed */
+  float *boxes;           /* device, [Q, 4]: cx, cy, w, h in 0..1 */
   struct tensor presence; /* [1, 1]: a logit */
 };
 
@@ -63,5 +63,30 @@ void pixel_embeddings(struct run *r, struct tensor y, const struct image_feature
 
 /* queries [n, D] and pixels [16 g², D] -> y [n, 16 g²], to each row of which offset [n, 1] must be added. */
 void mask_logits(struct run *r, struct tensor y, struct tensor offset, struct tensor queries, struct tensor pixels);
+
+/* ---- the stages joined (model.c) ---- */
+
+/* pixels: host, uint8 [size, size, 3] -> out, whose tensors the caller has taken. */
+void model_encode(struct run *r, struct image_features *out, const uint8_t *pixels);
+
+struct model_prompt {
+  struct tensor texts;      /* features of texts, as encode_text makes them */
+  const int32_t *text_rows; /* host [n_text]: the rows of this prompt's tokens, those that are masked left out */
+  int n_text;               /* 1 .. context */
+  const struct geometry_box *boxes;
+  int n_boxes; /* 0 .. MAX_BOXES */
+};
+
+/* The answer to a prompt but for its masks. */
+struct model_answer {
+  struct decoded decoded;
+  struct tensor logits; /* [Q, 1], as score() has them */
+  struct tensor tokens; /* [p, D]: the prompt */
+  struct tensor memory; /* [g², D] */
+};
+
+/* Takes the tensors of `out` from the arena and leaves them there: the caller releases. */
+void model_answer(struct run *r, struct model_answer *out, const struct image_features *image,
+                  const struct model_prompt *prompt);
 
 #endif

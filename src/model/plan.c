@@ -76,8 +76,8 @@ static void build_order(struct builder *b) {
   const struct config_vision *c = &b->net->config.vision;
   struct token_order *order = &b->plan->order;
   int side = (c->grid + c->window - 1) / c->window;
-  *order = (struct token_order){
-      .tokens = c->grid * c->grid, .windows = side * side, .per_window = c->window * c->window};
+  *order =
+      (struct token_order){.tokens = c->grid * c->grid, .windows = side * side, .per_window = c->window * c->window};
   size_t places = (size_t)order->windows * (size_t)order->per_window, tokens = (size_t)order->tokens;
   int32_t *cell = host_memory(b, tokens, sizeof *cell), *token = host_memory(b, tokens, sizeof *token);
   int32_t *padded = host_memory(b, places, sizeof *padded), *unpadded = host_memory(b, tokens, sizeof *unpadded);
@@ -157,8 +157,8 @@ static void build_sine(struct builder *b) {
     float angle = position / powf(10000.0f, (float)(f / 2 * 2) / (float)features);
     sine[i] = f & 1 ? cosf(angle) : sinf(angle);
   }
-  b->plan->sine = (struct tensor){(void *)uploaded(b, sine, count * sizeof *sine), SAM3_F32, (int64_t)grid * grid, dim,
-                                  dim};
+  b->plan->sine =
+      (struct tensor){(void *)uploaded(b, sine, count * sizeof *sine), SAM3_F32, (int64_t)grid * grid, dim, dim};
 }
 
 /* ----------------------------------------------------------------------------------- convolutions */
@@ -231,8 +231,8 @@ static void build_mask_projection(struct builder *b) {
     transposed[i % dim * dim + i / dim] = view_at(&view, i);
   void *w = (void *)uploaded(b, transposed, dim * dim * sizeof *transposed);
   b->plan->mask_projection = (struct linear){.w = {w, SAM3_F32, stored->w.rows, stored->w.rows, stored->w.rows}};
-  b->plan->mask_projection_bias = (struct linear){.w = {(void *)stored->b, SAM3_F32, 1, stored->w.rows,
-                                                        stored->w.rows}};
+  b->plan->mask_projection_bias =
+      (struct linear){.w = {(void *)stored->b, SAM3_F32, 1, stored->w.rows, stored->w.rows}};
 }
 
 static void build_references(struct builder *b) {
@@ -251,11 +251,12 @@ sam3_status plan_create(struct plan *plan, const struct network *net, struct dev
   struct builder b = {plan, net, dev, SAM3_OK, err};
   const struct config_vision *c = &net->config.vision;
   build_order(&b);
-  plan->counting = build_counting(&b, net->config.queries > CONFIG_MAX_CONTEXT ? net->config.queries : CONFIG_MAX_CONTEXT);
+  plan->counting =
+      build_counting(&b, net->config.queries > CONFIG_MAX_CONTEXT ? net->config.queries : CONFIG_MAX_CONTEXT);
   build_position_rows(&b);
   plan->window_rope = build_rope(&b, (size_t)plan->order.per_window, NULL, c->window, 1);
-  plan->grid_rope = build_rope(&b, (size_t)plan->order.tokens, plan->order.cell_host, c->grid,
-                               (float)c->window / (float)c->grid);
+  plan->grid_rope =
+      build_rope(&b, (size_t)plan->order.tokens, plan->order.cell_host, c->grid, (float)c->window / (float)c->grid);
   build_sine(&b);
   plan->deconv[0] = plain_deconv(&b, &net->neck.deconv[0], net->neck.deconv_bias[0]);
   plan->deconv[1] = projected_deconv(&b, &net->neck.deconv[1], net->neck.deconv_bias[1], &net->neck.proj1[0]);

@@ -29,6 +29,11 @@ static void host_close(struct device *dev) {
   (void)dev;
 }
 
+static double measure_peak(struct device *dev) {
+  (void)dev;
+  return 0;
+}
+
 static size_t prepared_size(const struct device *dev, int out, int in) {
   (void)dev, (void)out, (void)in;
   return 0;
@@ -52,6 +57,7 @@ const struct device_ops ref_ops = {
     .download = host_upload,
     .sync = host_sync,
     .close = host_close,
+    .measure_peak = measure_peak,
     .conv3x3_prepared_size = prepared_size,
     .conv3x3_prepare = prepare,
     .conv3x3_release = release,

@@ -1,0 +1,50 @@
+/* An image onto a device: resize, encode, keep. */
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "engine/session.h"
+#include "image/resize.h"
+
+sam3_status sam3_features_create(sam3_session *session, sam3_features **features, struct sam3_error *err) {
+  sam3_features *f = *features = mem_zeroed(1, sizeof *f);
+  if (!f)
+    return fail_memory(err, sizeof *f, "the features of an image");
+  const struct config *config = &session->model->network.config;
+  f->session = session;
+  f->size = features_layout(config, &f->tensors, NULL);
+  f->block = session->dev->ops->alloc(session->dev, f->size);
+  if (!f->block) {
+    *features = NULL;
+    fail(err, SAM3_ERR_MEMORY, "device %s has no memory for the features of an image, %zu MB", session->dev->name,
+         f->size >> 20);
+    free(f);
+    return SAM3_ERR_MEMORY;
+  }
+  features_layout(config, &f->tensors, f->block);
+  return SAM3_OK;
+}
+
+sam3_status sam3_encode(sam3_session *session, const sam3_image *image, sam3_features *features,
+                        struct sam3_error *err) {
+  if (features->session != session)
+    return fail(err, SAM3_ERR_ARGUMENT, "the features belong to another session");
+  features->width = features->height = 0;
+  TRY(resize_square(image, session->model->network.config.vision.image, session->pixels, err));
+  struct watcher watcher;
+  struct run r = session_run(session, session_watch(session, &watcher, encode_fraction, 0, 1));
+  model_encode(&r, &features->tensors, session->pixels);
+  TRY(session->dev->ops->sync(session->dev, err));
+  if (r.cancelled)
+    return fail(err, SAM3_ERR_CANCELLED, "cancelled while the image was encoded");
+  features->width = sam3_image_width(image);
+  features->height = sam3_image_height(image);
+  return SAM3_OK;
+}
+
+void sam3_features_free(sam3_features *features) {
+  if (!features)
+    return;
+  features->session->dev->ops->free(features->session->dev, features->block, features->size);
+  free(features);
+}

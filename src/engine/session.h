@@ -1,0 +1,78 @@
+/* A model on a device. Everything that a request needs is taken when the session opens. */
+#ifndef SAM3_ENGINE_SESSION_H
+#define SAM3_ENGINE_SESSION_H
+
+#include "engine/model.h"
+#include "model/model.h"
+
+/* Encoded texts, the least recently used of which makes room for a new one. */
+#define TEXT_SLOTS 64
+/* Texts that go through the text encoder together: its weights are then read once for all of them. */
+#define TEXT_BATCH 8
+/* Masks that are downloaded together. */
+#define MASK_BATCH 16
+
+struct text_slot {
+  int32_t ids[CONFIG_MAX_CONTEXT];
+  int count; /* 0: empty */
+  uint64_t last_used;
+};
+
+struct sam3_session {
+  sam3_model *model;
+  struct device *dev;
+  struct plan plan;
+  struct arena arena; /* device memory */
+  struct text_slot texts[TEXT_SLOTS];
+  struct tensor text_features; /* device [TEXT_SLOTS * context, D] */
+  uint64_t clock;              /* of text_slot.last_used */
+  uint8_t *pixels;             /* host, uint8 [size, size, 3]: the resized image */
+  float *masks;                /* host, [MASK_BATCH, 16 g²] */
+  float *answers;              /* host, [Q, 5]: logits [Q], then boxes [Q, 4] */
+  bool (*progress)(void *user, const char *stage, double fraction);
+  void *user;
+  const struct observer *observer; /* tests and benchmarks: takes the place of `progress` */
+};
+
+struct sam3_features {
+  sam3_session *session;
+  struct image_features tensors;
+  void *block; /* device memory of the tensors */
+  size_t size;
+  int width, height; /* of the original image; 0: nothing is encoded */
+};
+
+/* Lays out the features of an image at `block`; returns their size. */
+size_t features_layout(const struct config *config, struct image_features *tensors, void *block);
+
+/* A run on the session's device and arena. */
+struct run session_run(sam3_session *session, const struct observer *observer);
+
+/* The largest request, in the stages' order: encoding, TEXT_BATCH texts, a prompt of MAX_BOXES boxes and MASK_BATCH
+ * masks. On a dry device it sizes the arena; an observer sees the stages. */
+void session_rehearse(struct run *r, struct image_features *image, struct tensor texts);
+
+/* Tensors for a batch of masks, from the run's arena. */
+struct mask_batch {
+  struct tensor queries; /* [MASK_BATCH, D] */
+  struct tensor offsets; /* [MASK_BATCH, 1] */
+  struct tensor logits;  /* [MASK_BATCH, 16 g²] */
+};
+struct mask_batch mask_batch_take(struct run *r);
+
+/* An observer that tells the session's own progress function, which sees one call as 0..1, about item `index` of
+ * `count`; `share` says how much of an item is done. Valid as long as `watcher`. */
+struct watcher {
+  struct observer observer;
+  sam3_session *session;
+  double (*share)(const char *stage, double fraction);
+  double index, count;
+};
+const struct observer *session_watch(sam3_session *session, struct watcher *watcher,
+                                     double (*share)(const char *stage, double fraction), double index, double count);
+
+/* How much of an encoding, or of a prompt, is done. */
+double encode_fraction(const char *stage, double fraction);
+double prompt_fraction(const char *stage, double fraction);
+
+#endif
