@@ -1,0 +1,238 @@
+/* Attention without a matrix of scores in memory: blocks of keys, with the running maximum and denominator of online
+ * softmax (Milakov and Gimelshein 2018; Dao et al., "FlashAttention", 2022), on the products' micro-kernel. */
+#include <math.h>
+#include <string.h>
+
+#include "backend/cpu/kernels.h"
+
+enum {
+  MAX_KEYS = AP,              /* keys in a block: a strip of MR queries' scores stays in the first-level cache */
+  STRIPS = VL == 16 ? 8 : 16, /* strips of MR queries that pass over a block of keys while it is in cache */
+  MAX_DIM = AP,
+};
+
+struct flash {
+  const struct attention *att;
+  struct cpu_device *cpu;
+  int64_t nq, nk, dim;
+  int64_t dim_panels;   /* panels of NR columns of v */
+  int64_t key_panels;   /* panels of NR keys */
+  int64_t block_panels; /* of them in a block */
+  int64_t blocks;       /* of keys */
+  int64_t query_blocks;
+  int64_t first_head, heads; /* (batch, head) pairs in hand; pair = batch * heads + head */
+  int64_t packed_floats;     /* of one pair: keys, then values */
+};
+
+static int64_t div_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+static int64_t min64(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+
+/* Row `row` of q or k, `dim` columns from `first`, turned by the rotary table and times `factor`. */
+static void load_row(const struct flash *flash, struct tensor t, int64_t batch_row, int64_t row, int64_t first,
+                     float factor, float *to) {
+  const struct attention *att = flash->att;
+  const float *from = (const float *)t.data + (batch_row + row) * t.stride + first;
+  int64_t dim = flash->dim;
+  if (att->rope_cos) {
+    const float *cosine = att->rope_cos + row * (dim / 2), *sine = att->rope_sin + row * (dim / 2);
+    for (int64_t i = 0; i < dim / 2; i++) {
+      float a = from[2 * i], b = from[2 * i + 1];
+      to[2 * i] = (a * cosine[i] - b * sine[i]) * factor;
+      to[2 * i + 1] = (b * cosine[i] + a * sine[i]) * factor;
+    }
+  } else {
+    for (int64_t i = 0; i < dim; i++)
+      to[i] = from[i] * factor;
+  }
+}
+
+/* Keys: panels [dim][NR]. Values: for each block, dim_panels panels [keys of the block][NR]. */
+static float *packed_keys(const struct flash *flash, int64_t pair, int64_t panel) {
+  return flash->cpu->shared + (pair - flash->first_head) * flash->packed_floats + panel * NR * flash->dim;
+}
+static float *packed_values(const struct flash *flash, int64_t pair, int64_t block) {
+  return packed_keys(flash, pair, flash->key_panels) + block * flash->block_panels * NR * flash->dim_panels * NR;
+}
+
+static void pack_block(const struct flash *flash, int64_t pair, int64_t block) {
+  const struct attention *att = flash->att;
+  int64_t dim = flash->dim, first = pair % att->heads * dim, batch_row = pair / att->heads * flash->nk;
+  int64_t panel0 = block * flash->block_panels, panel1 = min64(panel0 + flash->block_panels, flash->key_panels);
+  float rows[NR][MAX_DIM];
+  const float *from[NR];
+  for (int64_t panel = panel0; panel < panel1; panel++) {
+    for (int64_t j = 0; j < NR; j++) {
+      int64_t key = panel * NR + j;
+      from[j] = rows[j];
+      if (key < flash->nk)
+        load_row(flash, att->k, batch_row, key, first, 1, rows[j]);
+      else
+        memset(rows[j], 0, (size_t)dim * sizeof(float));
+    }
+    V(pack_columns)(packed_keys(flash, pair, panel), from, dim);
+  }
+  int64_t keys = (panel1 - panel0) * NR;
+  float *to = packed_values(flash, pair, block);
+  for (int64_t p = 0; p < flash->dim_panels; p++) {
+    int64_t cols = min64(NR, dim - p * NR);
+    for (int64_t key = 0; key < keys; key++, to += NR) {
+      int64_t row = panel0 * NR + key, have = row < flash->nk ? cols : 0;
+      if (have)
+        memcpy(to, (const float *)att->v.data + (batch_row + row) * att->v.stride + first + p * NR,
+               (size_t)have * sizeof *to);
+      for (int64_t c = have; c < NR; c++)
+        to[c] = 0;
+    }
+  }
+}
+
+static void pack_items(void *job, int64_t begin, int64_t end, int worker) {
+  const struct flash *flash = job;
+  (void)worker;
+  for (int64_t i = begin; i < end; i++)
+    pack_block(flash, flash->first_head + i / flash->blocks, i % flash->blocks);
+}
+
+#define LOG2E 1.4426950408889634f
+
+/* Adds the separable bias of one query to its scores of keys key0 .. key0 + keys - 1. */
+static void add_bias(const struct flash *flash, int64_t query, int64_t head, int64_t key0, int64_t keys,
+                     float *scores) {
+  const struct attention *att = flash->att;
+  const float *bias_y = att->bias_y + query * att->grid_h * att->heads + head;
+  const float *bias_x = att->bias_x + query * att->grid_w * att->heads + head;
+  int64_t y = key0 / att->grid_w, x = key0 % att->grid_w;
+  for (int64_t j = 0; j < keys; y++, x = 0) {
+    int64_t n = min64(att->grid_w - x, keys - j);
+    float by = bias_y[y * att->heads];
+    for (int64_t i = 0; i < n; i++)
+      scores[j + i] += (by + bias_x[(x + i) * att->heads]) * LOG2E;
+    j += n;
+  }
+}
+
+/* The state of a block of queries. */
+struct strip {
+  float q[MR * AP];
+  float out[MR * AP];
+  float max[MR], sum[MR];
+};
+
+/* Scores of one strip against one block of keys, softmax, and the weighted sum of values. */
+static void attend(const struct flash *flash, struct strip *strip, int64_t pair, int64_t query0, int64_t block,
+                   float *scores) {
+  const struct attention *att = flash->att;
+  int64_t panel0 = block * flash->block_panels, panel1 = min64(panel0 + flash->block_panels, flash->key_panels);
+  int64_t key0 = panel0 * NR, have = min64(panel1 * NR, flash->nk) - key0, keys = (panel1 - panel0) * NR;
+  vf sum[MR][2];
+  for (int64_t panel = panel0; panel < panel1; panel++) {
+    micro_sum(sum, strip->q, packed_keys(flash, pair, panel), flash->dim);
+    micro_store(sum, scores + (panel - panel0) * NR, AP, STORE_SET);
+  }
+  for (int i = 0; i < MR; i++) {
+    float *row = scores + i * AP;
+    int64_t query = query0 + i, seen = have;
+    if (att->bias_y && query < flash->nq)
+      add_bias(flash, query, pair % att->heads, key0, have, row);
+    if (att->causal)
+      seen = min64(seen, query + 1 - key0);
+    for (int64_t j = seen > 0 ? seen : 0; j < keys; j++)
+      row[j] = -INFINITY;
+    vf m = vload(row);
+    for (int64_t j = VL; j < keys; j += VL)
+      m = vmax(m, vload(row + j));
+    float max = strip->max[i];
+    for (int j = 0; j < VL; j++)
+      max = max < m[j] ? m[j] : max;
+    vf total = {0};
+    vf top = vset(max);
+    for (int64_t j = 0; j < keys; j += VL) {
+      vf p = vexp2(vload(row + j) - top);
+      total += p;
+      vstore(row + j, p);
+    }
+    float keep = exp2f(strip->max[i] - max);
+    strip->max[i] = max;
+    strip->sum[i] = strip->sum[i] * keep + vsum(total);
+    if (keep != 1)
+      for (int64_t c = 0; c < flash->dim_panels * NR; c += VL)
+        vstore(strip->out + i * AP + c, vload(strip->out + i * AP + c) * keep);
+  }
+  const float *values = packed_values(flash, pair, block);
+  for (int64_t p = 0; p < flash->dim_panels; p++) {
+    micro_sum(sum, scores, values + p * keys * NR, keys);
+    micro_store(sum, strip->out + p * NR, AP, STORE_ADD);
+  }
+}
+
+static void query_block(const struct flash *flash, int64_t pair, int64_t index, float *scratch) {
+  const struct attention *att = flash->att;
+  struct strip *strips = (struct strip *)scratch;
+  float *scores = (float *)(strips + STRIPS);
+  int64_t dim = flash->dim, first = pair % att->heads * dim, batch_row = pair / att->heads * flash->nq;
+  int64_t query0 = index * STRIPS * MR, queries = min64(flash->nq - query0, STRIPS * MR), count = div_up(queries, MR);
+  float factor = att->scale * LOG2E;
+  for (int64_t s = 0; s < count; s++) {
+    for (int64_t i = 0; i < MR; i++) {
+      int64_t query = query0 + s * MR + i;
+      if (query < flash->nq)
+        load_row(flash, att->q, batch_row, query, first, factor, strips[s].q + i * AP);
+      else
+        memset(strips[s].q + i * AP, 0, (size_t)dim * sizeof(float));
+      strips[s].max[i] = -INFINITY;
+      strips[s].sum[i] = 0;
+      memset(strips[s].out + i * AP, 0, (size_t)(flash->dim_panels * NR) * sizeof(float));
+    }
+  }
+  for (int64_t block = 0; block < flash->blocks; block++) {
+    for (int64_t s = 0; s < count; s++) {
+      int64_t q0 = query0 + s * MR;
+      if (!att->causal || block * flash->block_panels * NR < q0 + MR)
+        attend(flash, &strips[s], pair, q0, block, scores);
+    }
+  }
+  for (int64_t i = 0; i < queries; i++) {
+    const struct strip *strip = &strips[i / MR];
+    const float *from = strip->out + i % MR * AP;
+    float *to = (float *)att->out.data + (batch_row + query0 + i) * att->out.stride + first;
+    float scale = 1 / strip->sum[i % MR];
+    for (int64_t c = 0; c < dim; c++)
+      to[c] = from[c] * scale;
+  }
+}
+
+static void query_items(void *job, int64_t begin, int64_t end, int worker) {
+  const struct flash *flash = job;
+  for (int64_t i = begin; i < end; i++)
+    query_block(flash, flash->first_head + i / flash->query_blocks, i % flash->query_blocks,
+                cpu_scratch(flash->cpu, worker));
+}
+
+void V(attention)(struct device *dev, const struct attention *att) {
+  struct flash flash = {.att = att,
+                        .cpu = cpu_of(dev),
+                        .nq = att->q.rows / att->batch,
+                        .nk = att->k.rows / att->batch,
+                        .dim = att->q.cols / att->heads};
+  flash.dim_panels = div_up(flash.dim, NR);
+  flash.key_panels = div_up(flash.nk, NR);
+  flash.blocks = div_up(flash.key_panels, MAX_KEYS / NR);
+  flash.block_panels = div_up(flash.key_panels, flash.blocks);
+  flash.blocks = div_up(flash.key_panels, flash.block_panels);
+  flash.query_blocks = div_up(flash.nq, STRIPS * MR);
+  flash.packed_floats = flash.key_panels * NR * (flash.dim + flash.dim_panels * NR);
+  int64_t pairs = (int64_t)att->batch * att->heads, at_once = SHARED_FLOATS / flash.packed_floats;
+  if (flash.dim > MAX_DIM || at_once == 0) {
+    ref_ops.attention(dev, att);
+    return;
+  }
+  for (; flash.first_head < pairs; flash.first_head += flash.heads) {
+    flash.heads = min64(at_once, pairs - flash.first_head);
+    pool_for(flash.cpu->pool, flash.heads * flash.blocks, 1, pack_items, &flash);
+    pool_for(flash.cpu->pool, flash.heads * flash.query_blocks, 1, query_items, &flash);
+  }
+}

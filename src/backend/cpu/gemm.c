@@ -1,0 +1,351 @@
+/* Matrix products: blocks that stay in cache around the micro-kernel, as in Goto and van de Geijn, "Anatomy of
+ * High-Performance Matrix Multiplication" (2008), with one level of Strassen's algorithm in the packing and in the
+ * write-back, as in Huang et al., "Strassen's Algorithm Reloaded" (SC 2016). docs/cpu.md explains the blocking. */
+#include <string.h>
+
+#include "backend/cpu/kernels.h"
+
+/* A block of y is cut into grid × grid quarters, and so is the block of x and w behind each step over k. A step is a
+ * sequence of products of quarters (or of sums of two), each added to or subtracted from one or two quarters of y. */
+struct operand {
+  int first, second; /* quarter = 2 * row + column; second -1: none */
+  int sign;          /* of the second */
+};
+struct step {
+  struct operand x, w; /* w's quarters: 2 * (part of k) + (part of n) */
+  struct {
+    int quarter;             /* -1: none */
+    enum store first, later; /* in the first step over k, and in the rest */
+  } y[2];
+};
+
+static const struct step classical[1] = {{{0, -1, 0}, {0, -1, 0}, {{0, STORE_SET, STORE_ADD}, {-1}}}};
+
+static const struct step strassen[7] = {
+    {{0, 3, +1}, {0, 3, +1}, {{0, STORE_SET, STORE_ADD}, {3, STORE_SET, STORE_ADD}}},
+    {{2, 3, +1}, {0, -1, 0}, {{2, STORE_SET, STORE_ADD}, {3, STORE_SUB, STORE_SUB}}},
+    {{0, -1, 0}, {1, 3, -1}, {{1, STORE_SET, STORE_ADD}, {3, STORE_ADD, STORE_ADD}}},
+    {{3, -1, 0}, {2, 0, -1}, {{0, STORE_ADD, STORE_ADD}, {2, STORE_ADD, STORE_ADD}}},
+    {{0, 1, +1}, {3, -1, 0}, {{0, STORE_SUB, STORE_SUB}, {1, STORE_ADD, STORE_ADD}}},
+    {{2, 0, -1}, {0, 1, +1}, {{3, STORE_ADD, STORE_ADD}, {-1}}},
+    {{1, 3, -1}, {2, 3, +1}, {{0, STORE_ADD, STORE_ADD}, {-1}}},
+};
+
+enum {
+  MAX_MC = 108 / MR * MR, /* rows of a packed block of x: with AP columns, 108 KB of the second-level cache */
+  SUMS_FLOATS = SCRATCH_FLOATS - MAX_MC * AP,
+  SUMS_PAD = 16, /* floats that keep rows of sums from standing 4 KB apart */
+};
+
+struct plan {
+  const struct product *prod;
+  struct cpu_device *cpu;
+  const struct step *steps;
+  int grid, step_count;
+  int64_t kc;           /* k of one quarter */
+  int64_t k0, k_steps;  /* the range of k in hand: from k0, k_steps steps of grid * kc */
+  int64_t n0, nc;       /* the range of columns in hand: from n0, grid * nc (nc a multiple of NR) */
+  int64_t mc, m_blocks; /* rows of a quarter, blocks of grid * mc rows */
+  int64_t n_parts;      /* each block's columns are cut into so many parts, for more workers than blocks */
+  bool first_k;
+};
+
+static inline int64_t min64(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+static inline int64_t div_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+static inline int64_t round_up(int64_t a, int64_t b) {
+  return div_up(a, b) * b;
+}
+
+/* ---- packing of w ---- */
+
+/* len floats of row `row` of w from column k0, converted and rounded; zeros outside. Uses `buffer` unless the floats
+ * can be read in place. */
+static const float *w_row(const struct product *prod, sam3_dtype round, int64_t row, int64_t k0, int64_t len,
+                          float *buffer) {
+  const struct tensor *w = &prod->w;
+  int64_t have = row < prod->n ? min64(len, prod->k - k0) : 0;
+  if (w->dtype == SAM3_F32 && round == SAM3_F32 && have == len)
+    return (const float *)w->data + row * w->stride + k0;
+  if (have < 0)
+    have = 0;
+  V(to_floats)(buffer, w, row * w->stride + k0, have, round);
+  if (have < len)
+    memset(buffer + have, 0, (size_t)(len - have) * sizeof *buffer);
+  return buffer;
+}
+
+/* One panel of NR columns for one step and one product in it. */
+static void pack_w(const struct plan *plan, int64_t k_step, const struct operand *op, int64_t panel, float *to) {
+  float rows[NR][AP], other[AP];
+  const float *from[NR];
+  int64_t kc = plan->kc, k0 = plan->k0 + k_step * plan->grid * kc;
+  sam3_dtype round = plan->cpu->device.dtype;
+  for (int j = 0; j < NR; j++) {
+    int64_t n = plan->n0 + panel * NR + j;
+    from[j] = w_row(plan->prod, round, n + (op->first & 1) * plan->nc, k0 + (op->first >> 1) * kc, kc, rows[j]);
+    if (op->second < 0)
+      continue;
+    const float *second =
+        w_row(plan->prod, round, n + (op->second & 1) * plan->nc, k0 + (op->second >> 1) * kc, kc, other);
+    float sign = (float)op->sign;
+    for (int64_t p = 0; p < kc; p++)
+      rows[j][p] = from[j][p] + sign * second[p];
+    from[j] = rows[j];
+  }
+  V(pack_columns)(to, from, kc);
+}
+
+static int64_t panels(const struct plan *plan) {
+  return plan->nc / NR;
+}
+
+static float *packed_w(const struct plan *plan, int64_t k_step, int64_t step, int64_t panel) {
+  return plan->cpu->shared + ((k_step * plan->step_count + step) * panels(plan) + panel) * plan->kc * NR;
+}
+
+static void pack_w_items(void *job, int64_t begin, int64_t end, int worker) {
+  const struct plan *plan = job;
+  (void)worker;
+  for (int64_t i = begin; i < end; i++) {
+    int64_t panel = i % panels(plan), step = i / panels(plan) % plan->step_count;
+    int64_t k_step = i / panels(plan) / plan->step_count;
+    pack_w(plan, k_step, &plan->steps[step].w, panel, packed_w(plan, k_step, step, panel));
+  }
+}
+
+/* ---- packing of x ---- */
+
+/* to[p] = x[row, k0 + p] for p < len, zeros outside of x. */
+static void copy_x(float *to, const struct product *prod, int64_t row, int64_t k0, int64_t len) {
+  int64_t have = row < prod->m ? min64(len, prod->k - k0) : 0;
+  if (have > 0)
+    memcpy(to, prod->x + row * prod->x_stride + k0, (size_t)have * sizeof *to);
+  else
+    have = 0;
+  if (have < len)
+    memset(to + have, 0, (size_t)(len - have) * sizeof *to);
+}
+
+static void add_x(float *to, const struct product *prod, int64_t row, int64_t k0, int64_t len, int sign) {
+  int64_t have = row < prod->m ? min64(len, prod->k - k0) : 0;
+  const float *from = prod->x + row * prod->x_stride + k0;
+  int64_t p = 0;
+  if (sign > 0)
+    for (; p < have; p++)
+      to[p] += from[p];
+  else
+    for (; p < have; p++)
+      to[p] -= from[p];
+}
+
+static void pack_x(const struct plan *plan, int64_t m0, int64_t k_step, const struct operand *op, int64_t mc,
+                   float *to) {
+  int64_t kc = plan->kc, k0 = plan->k0 + k_step * plan->grid * kc;
+  for (int64_t i = 0; i < mc; i++) {
+    copy_x(to + i * AP, plan->prod, m0 + (op->first >> 1) * mc + i, k0 + (op->first & 1) * kc, kc);
+    if (op->second >= 0)
+      add_x(to + i * AP, plan->prod, m0 + (op->second >> 1) * mc + i, k0 + (op->second & 1) * kc, kc, op->sign);
+  }
+}
+
+/* ---- the product of packed blocks ---- */
+
+static inline __attribute__((always_inline)) void micro(const float *a, const float *b, int64_t k, int64_t stride,
+                                                        float *c0, enum store store0, float *c1, enum store store1) {
+  vf sum[MR][2];
+  UNROLL
+  for (int i = 0; i < MR; i++) {
+    __builtin_prefetch(c0 + i * stride, 1);
+    if (c1)
+      __builtin_prefetch(c1 + i * stride, 1);
+  }
+  micro_sum(sum, a, b, k);
+  if (store0 == STORE_SET)
+    micro_store(sum, c0, stride, STORE_SET);
+  else if (store0 == STORE_ADD)
+    micro_store(sum, c0, stride, STORE_ADD);
+  else
+    micro_store(sum, c0, stride, STORE_SUB);
+  if (!c1)
+    return;
+  if (store1 == STORE_SET)
+    micro_store(sum, c1, stride, STORE_SET);
+  else if (store1 == STORE_ADD)
+    micro_store(sum, c1, stride, STORE_ADD);
+  else
+    micro_store(sum, c1, stride, STORE_SUB);
+}
+
+/* Rows of sums of the block in hand: quarters side by side, so that a row of sums is a row of y. */
+static int64_t sums_stride(int64_t grid, int64_t nc) {
+  return grid * nc + SUMS_PAD;
+}
+
+/* ---- writing y ---- */
+
+static int64_t y_row(const struct product *prod, int64_t row) {
+  if (!prod->grid_w)
+    return row;
+  int64_t gy = row / prod->grid_w, gx = row % prod->grid_w;
+  return (2 * gy + prod->tap / 2) * 2 * prod->grid_w + 2 * gx + prod->tap % 2;
+}
+
+/* `cols` sums of a row to columns n0 and on of y. */
+static void write_row(const struct plan *plan, int64_t row, int64_t n0, int64_t cols, const float *sums) {
+  const struct product *prod = plan->prod;
+  float *y = prod->y + y_row(prod, row) * prod->y_stride + n0;
+  const float *b = plan->first_k && prod->b ? prod->b + n0 : NULL;
+  const float *residual = !plan->first_k   ? y
+                          : prod->residual ? prod->residual + row * prod->residual_stride + n0
+                                           : NULL;
+  enum activation act = prod->act;
+  for (int64_t c = 0; c < cols; c += VL) {
+    int64_t n = cols - c;
+    vf v = vload_part(sums + c, n);
+    if (b)
+      v += vload_part(b + c, n);
+    v = vactivate(v, act);
+    if (residual)
+      v += vload_part(residual + c, n);
+    vstore_part(y + c, v, n);
+  }
+}
+
+/* Item i: part i % n_parts of the columns of block i / n_parts of the rows. */
+static void block(const struct plan *plan, int64_t item, float *scratch) {
+  const struct product *prod = plan->prod;
+  int64_t grid = plan->grid, m0 = item / plan->n_parts * grid * plan->mc, part = item % plan->n_parts;
+  if (m0 >= prod->m)
+    return;
+  int64_t mc = min64(plan->mc, round_up(div_up(prod->m - m0, grid), MR));
+  int64_t panel0 = panels(plan) * part / plan->n_parts, panel1 = panels(plan) * (part + 1) / plan->n_parts;
+  int64_t nc = (panel1 - panel0) * NR, stride = sums_stride(grid, nc);
+  float *packed = scratch, *sums = scratch + MAX_MC * AP;
+  for (int64_t k_step = 0; k_step < plan->k_steps; k_step++) {
+    for (int s = 0; s < plan->step_count; s++) {
+      const struct step *step = &plan->steps[s];
+      pack_x(plan, m0, k_step, &step->x, mc, packed);
+      float *c[2];
+      enum store store[2];
+      for (int t = 0; t < 2; t++) {
+        int q = step->y[t].quarter;
+        c[t] = q < 0 ? NULL : sums + (q >> 1) * mc * stride + (q & 1) * nc;
+        store[t] = k_step ? step->y[t].later : step->y[t].first;
+      }
+      for (int64_t panel = panel0; panel < panel1; panel++) {
+        const float *w = packed_w(plan, k_step, s, panel);
+        int64_t col = (panel - panel0) * NR;
+        for (int64_t i = 0; i < mc; i += MR)
+          micro(packed + i * AP, w, plan->kc, stride, c[0] + i * stride + col, store[0],
+                c[1] ? c[1] + i * stride + col : NULL, store[1]);
+      }
+    }
+  }
+  for (int64_t i = 0; i < min64(grid * mc, prod->m - m0); i++) {
+    for (int64_t q = 0; q < grid; q++) {
+      int64_t n = plan->n0 + q * plan->nc + panel0 * NR, cols = min64(nc, prod->n - n);
+      if (cols > 0)
+        write_row(plan, m0 + i, n, cols, sums + i * stride + q * nc);
+    }
+  }
+}
+
+static void block_items(void *job, int64_t begin, int64_t end, int worker) {
+  const struct plan *plan = job;
+  for (int64_t i = begin; i < end; i++)
+    block(plan, i, cpu_scratch(plan->cpu, worker));
+}
+
+/* ---- the whole ---- */
+
+static bool strassen_pays(const struct product *prod, int threads) {
+  return prod->m >= (int64_t)threads * 2 * MAX_MC && prod->n >= 2 * 8 * NR && prod->k >= 256;
+}
+
+void V(product)(struct cpu_device *cpu, const struct product *prod) {
+  struct plan plan = {.prod = prod, .cpu = cpu, .steps = classical, .grid = 1, .step_count = 1};
+  int threads = cpu->device.threads;
+  if (strassen_pays(prod, threads))
+    plan.steps = strassen, plan.grid = 2, plan.step_count = 7;
+  int64_t grid = plan.grid;
+
+  int64_t k_steps = div_up(prod->k, grid * AP);
+  plan.kc = div_up(prod->k, grid * k_steps);
+
+  /* Rows: blocks of equal height, as many for each worker. */
+  int64_t rounds = div_up(prod->m, threads * grid * MAX_MC);
+  plan.mc = min64(round_up(div_up(prod->m, threads * rounds * grid), MR), MAX_MC);
+  plan.m_blocks = div_up(prod->m, grid * plan.mc);
+
+  /* Columns: as many at a time as the sums of a block have room for; and as many steps over k as packed w has. Only a
+   * product without activation can be written in several goes over k. */
+  int64_t most_cols = (SUMS_FLOATS / (grid * plan.mc) - SUMS_PAD) / (grid * NR) * (grid * NR);
+  int64_t per_col = plan.step_count * plan.kc; /* packed floats for each column of a quarter and step */
+  int64_t steps_at_once = k_steps;
+  if (prod->act == ACT_NONE)
+    steps_at_once = min64(k_steps, div_up(k_steps, div_up(prod->k, 2048)));
+  most_cols = min64(most_cols, SHARED_FLOATS / (per_col * steps_at_once) / NR * NR * grid);
+  int64_t n_units = div_up(prod->n, grid * NR), n_chunks = div_up(n_units, most_cols / (grid * NR));
+
+  for (int64_t chunk = 0; chunk < n_chunks; chunk++) {
+    int64_t unit0 = n_units * chunk / n_chunks, unit1 = n_units * (chunk + 1) / n_chunks;
+    plan.n0 = unit0 * grid * NR;
+    plan.nc = (unit1 - unit0) * NR;
+    plan.n_parts = plan.m_blocks >= threads ? 1 : min64(div_up(threads, plan.m_blocks), panels(&plan));
+    for (int64_t step = 0; step < k_steps; step += plan.k_steps) {
+      plan.k0 = step * grid * plan.kc;
+      plan.k_steps = min64(steps_at_once, k_steps - step);
+      plan.first_k = step == 0;
+      int64_t pieces = plan.k_steps * plan.step_count * panels(&plan);
+      pool_for(cpu->pool, pieces, div_up(pieces, 4 * threads), pack_w_items, &plan);
+      pool_for(cpu->pool, plan.m_blocks * plan.n_parts, 1, block_items, &plan);
+    }
+  }
+}
+
+void V(linear)(struct device *dev, struct tensor y, struct tensor x, const struct linear *lin, enum activation act,
+               const struct tensor *residual) {
+  struct product prod = {
+      .m = y.rows,
+      .n = y.cols,
+      .k = x.cols,
+      .x = x.data,
+      .x_stride = x.stride,
+      .w = lin->w,
+      .b = lin->b,
+      .act = act,
+      .y = y.data,
+      .y_stride = y.stride,
+  };
+  if (residual) {
+    prod.residual = residual->data;
+    prod.residual_stride = residual->stride;
+  }
+  V(product)(cpu_of(dev), &prod);
+}
+
+void V(deconv2x2)(struct device *dev, struct tensor y, struct tensor x, int h, int w, const struct deconv2x2 *deconv,
+                  enum activation act) {
+  for (int tap = 0; tap < 4; tap++) {
+    float *taps = (float *)deconv->w + (int64_t)tap * deconv->out * deconv->in;
+    struct product prod = {
+        .m = (int64_t)h * w,
+        .n = deconv->out,
+        .k = deconv->in,
+        .x = x.data,
+        .x_stride = x.stride,
+        .w = {taps, SAM3_F32, deconv->out, deconv->in, deconv->in},
+        .b = deconv->b,
+        .act = act,
+        .y = y.data,
+        .y_stride = y.stride,
+        .grid_w = w,
+        .tap = tap,
+    };
+    V(product)(cpu_of(dev), &prod);
+  }
+}

@@ -1,0 +1,122 @@
+/* What the files of one variant share: the register-blocked product at the bottom of everything, packing, and the
+ * vector functions. */
+#ifndef SAM3_BACKEND_CPU_KERNELS_H
+#define SAM3_BACKEND_CPU_KERNELS_H
+
+#include "backend/cpu/cpu.h"
+#include "backend/cpu/vec.h"
+
+/* The micro-kernel keeps a tile of MR × NR sums in registers. A is read from MR rows of AP floats ("panel"), of which
+ * at most AP are used; B from K rows of NR floats. */
+enum {
+  MR = VL == 16 ? 12 : 6,
+  NR = 2 * VL,
+  AP = 256,
+};
+
+enum store { STORE_SET, STORE_ADD, STORE_SUB };
+
+/* sum[i][j] over p < k of a[i * AP + p] * b[p * NR + j]. */
+static inline __attribute__((always_inline)) void micro_sum(vf sum[MR][2], const float *a, const float *b, int64_t k) {
+  UNROLL
+  for (int i = 0; i < MR; i++)
+    sum[i][0] = sum[i][1] = (vf){0};
+  _Pragma("GCC unroll 4") for (int64_t p = 0; p < k; p++) {
+    vf b0 = vload(b + p * NR), b1 = vload(b + p * NR + VL);
+    UNROLL
+    for (int i = 0; i < MR; i++) {
+      vf s = vset(a[i * AP + p]);
+      sum[i][0] += s * b0;
+      sum[i][1] += s * b1;
+    }
+  }
+}
+
+static inline __attribute__((always_inline)) void micro_store(vf sum[MR][2], float *c, int64_t stride,
+                                                              enum store store) {
+  UNROLL
+  for (int i = 0; i < MR; i++) {
+    UNROLL
+    for (int j = 0; j < 2; j++) {
+      float *to = c + i * stride + j * VL;
+      vstore(to, store == STORE_SET ? sum[i][j] : store == STORE_ADD ? vload(to) + sum[i][j] : vload(to) - sum[i][j]);
+    }
+  }
+}
+
+/* Turns NR rows of `k` floats into B's layout: to[p * NR + j] = from[j][p]. */
+void V(pack_columns)(float *to, const float *const from[], int64_t k);
+
+/* n elements of `from`, starting at element `offset`, as float; rounded to `round` unless that is SAM3_F32. */
+void V(to_floats)(float *to, const struct tensor *from, int64_t offset, int64_t n, sam3_dtype round);
+
+/* Activation and 2^x, vectorised; errors about 1e-7 (of 1 for erf, relative for exp2). */
+static inline vf verf(vf x) {
+  /* x P(x²) / Q(x²), fitted for the least largest error on |x| < 3.95, where erf has reached 1 in float. */
+  x = vmin(vmax(x, vset(-3.95f)), vset(3.95f));
+  vf z = x * x;
+  vf p = z * 1.96040416e-08f + -1.95138385e-06f;
+  p = p * z + 0.000143902339f;
+  p = p * z + 0.00381137074f;
+  p = p * z + 0.0509339907f;
+  p = p * z + 0.202663335f;
+  p = p * z + 1.1283791f;
+  vf q = z * 0.000980732602f + 0.0145827258f;
+  q = q * z + 0.116127875f;
+  q = q * z + 0.512937179f;
+  q = q * z + 1.0f;
+  return x * p / q;
+}
+
+static inline vf vactivate(vf v, enum activation act) {
+  if (act == ACT_RELU)
+    return vmax(v, (vf){0});
+  if (act == ACT_GELU)
+    return 0.5f * v * (1.0f + verf(v * 0.70710678f));
+  return v;
+}
+
+/* 2^x for x <= 0; below -126 it is 2^-126, NaN stays. 2^(x - round(x)) by a polynomial, the rest into the exponent. */
+static inline vf vexp2(vf x) {
+  const vf magic = vset(0x1.8p23f); /* adding it leaves the rounded integer in the low bits */
+  x = vmax(x, vset(-126.0f));
+  vf shifted = x + magic;
+  vf f = x - (shifted - magic);
+  vf p = f * 0.00132764719f + 0.00967554151f;
+  p = p * f + 0.0555071328f;
+  p = p * f + 0.240221197f;
+  p = p * f + 0.693146967f;
+  p = p * f + 1.00000007f;
+  return (vf)((vi)p + ((vi)shifted << 23));
+}
+
+/* ---- the operators of this variant ---- */
+struct product {
+  int64_t m, n, k;
+  const float *x; /* [m, k] */
+  int64_t x_stride;
+  struct tensor w; /* [n, k] */
+  const float *b;  /* [n] or NULL */
+  enum activation act;
+  const float *residual; /* [m, n] or NULL; may be y */
+  int64_t residual_stride;
+  float *y; /* [m, n] */
+  int64_t y_stride;
+  /* With a grid (else 0), row r of y, at (r / grid_w, r % grid_w), goes to row 2 (r / grid_w) + tap / 2, column
+   * 2 (r % grid_w) + tap % 2 of a grid of twice the size. */
+  int64_t grid_w;
+  int tap;
+};
+
+/* y = act(x wᵀ + b) + residual. */
+void V(product)(struct cpu_device *cpu, const struct product *prod);
+
+void V(linear)(struct device *dev, struct tensor y, struct tensor x, const struct linear *lin, enum activation act,
+               const struct tensor *residual);
+void V(deconv2x2)(struct device *dev, struct tensor y, struct tensor x, int h, int w, const struct deconv2x2 *deconv,
+                  enum activation act);
+void V(attention)(struct device *dev, const struct attention *att);
+void V(install_rows)(struct device_ops *ops);
+void V(install_conv)(struct device_ops *ops);
+
+#endif
