@@ -1,0 +1,88 @@
+/* Everything that goes to stderr. */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+static bool silent;
+static volatile bool bar_shown;
+
+static void message(const char *format, va_list args) {
+  progress_wipe();
+  fputs("sam3: ", stderr);
+  vfprintf(stderr, format, args);
+  fputc('\n', stderr);
+}
+
+void complain(const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  message(format, args);
+  va_end(args);
+}
+
+void say(const char *format, ...) {
+  if (silent)
+    return;
+  va_list args;
+  va_start(args, format);
+  message(format, args);
+  va_end(args);
+}
+
+void say_nothing(void) {
+  silent = true;
+}
+
+int failed(const struct sam3_error *err) {
+  complain("%s", err->message);
+  return err->status == SAM3_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
+}
+
+#define BAR 24
+#define WIPE "\r\033[K"
+
+void progress_show(const char *label, const char *stage, double fraction) {
+  if (silent || !isatty(STDERR_FILENO))
+    return;
+  int done = (int)(fraction * BAR + 0.5);
+  bar_shown = true;
+  fprintf(stderr, WIPE "%.40s [%.*s%*s] %3.0f %% %s", label, done, "########################", BAR - done, "",
+          fraction * 100, stage);
+  fflush(stderr);
+}
+
+void progress_wipe(void) {
+  if (bar_shown)
+    fputs(WIPE, stderr);
+  bar_shown = false;
+}
+
+void progress_wipe_raw(void) {
+  if (bar_shown && write(STDERR_FILENO, WIPE, strlen(WIPE)) < 0)
+    bar_shown = false;
+}
+
+void *need(void *block) {
+  if (!block) {
+    complain("out of memory");
+    exit(EXIT_FAILED);
+  }
+  return block;
+}
+
+void *grow(void *list, size_t count, size_t element) {
+  return count & (count - 1) ? list : need(reallocarray(list, count ? 2 * count : 1, element));
+}
+
+const char *human_bytes(uint64_t bytes, char text[64]) {
+  static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+  double value = (double)bytes;
+  int unit = 0;
+  for (; value >= 999.95 && unit < 4; unit++)
+    value /= 1000;
+  snprintf(text, 64, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+  return text;
+}
