@@ -1,6 +1,7 @@
 #include "base/json.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,13 +9,22 @@
 #include "base/error.h"
 #include "base/memory.h"
 
+/* What a tree takes a byte of text: 20 for lists of short numbers. */
+#define TREE_FACTOR 32
+
 sam3_status json_parse(const char *text, size_t size, const char *name, json_t **out, struct sam3_error *err) {
   json_error_t error = {.text = ""};
+  *out = NULL;
+  /* jansson's lexer does not notice that an allocation failed. So we see first whether there is enough. */
+  size_t needed = size < SIZE_MAX / TREE_FACTOR ? size * TREE_FACTOR : SIZE_MAX;
+  void *probe = mem_alloc(needed);
+  if (!probe)
+    return fail_memory(err, needed, name);
+  free(probe);
   *out = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
   if (*out)
     return SAM3_OK;
-  /* jansson says nothing at all when an allocation fails in the middle of an object */
-  if (!error.text[0] || json_error_code(&error) == json_error_out_of_memory)
+  if (json_error_code(&error) == json_error_out_of_memory)
     return fail(err, SAM3_ERR_MEMORY, "out of memory for the JSON of %s", name);
   return fail(err, SAM3_ERR_FORMAT, "%s: not JSON we can read: %s (line %d, column %d)", name, error.text, error.line,
               error.column);
