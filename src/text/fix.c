@@ -115,10 +115,11 @@ static sam3_status fix_line(struct codepoints *line, bool unescape, struct codep
                             struct sam3_error *err) {
   for (int pass = 0; pass < MAX_PASSES; pass++) {
     TRY(codepoints_reserve(&spare[0], line->count, err));
+    spare[0].count = line->count;
     if (unescape)
       spare[0].count = html_unescape_closed(line->at, line->count, spare[0].at);
     else
-      memcpy(spare[0].at, line->at, (spare[0].count = line->count) * sizeof *line->at);
+      memcpy(spare[0].at, line->at, line->count * sizeof *line->at);
     TRY(fix_characters(&spare[0], &spare[1], err));
     remove_controls(&spare[1]);
     TRY(normalize(&spare[1], &spare[0], err));

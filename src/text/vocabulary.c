@@ -14,14 +14,22 @@
 
 static const struct span none = {"", 0};
 
-/* Adds to `bpe` the merge of the given rank; `place` says where in `source` it stands. */
+/* Where a merge stands, for messages: "merges.txt: line 7", "tokenizer.json: model.merges[7]". */
+struct place {
+  const char *source, *before;
+  size_t number;
+  const char *after;
+};
+#define PLACE_FORMAT "%s: %s%zu%s"
+#define PLACE(place) (place).source, (place).before, (place).number, (place).after
+
 static sam3_status add_merge(const struct symbols *symbols, struct span left, struct span right, size_t rank,
-                             const char *source, const char *place, struct bpe *bpe, struct sam3_error *err) {
+                             struct place place, struct bpe *bpe, struct sam3_error *err) {
   struct merge merge = {symbols_find(symbols, left, none), symbols_find(symbols, right, none),
                         symbols_find(symbols, left, right), (uint32_t)rank};
   if (merge.left < 0 || merge.right < 0 || merge.result < 0)
-    return fail(err, SAM3_ERR_FORMAT, "%s: %s %zu joins \"%.*s\" and \"%.*s\", but the vocabulary lacks %s", source,
-                place, rank + 1, SHOWN(left), SHOWN(right),
+    return fail(err, SAM3_ERR_FORMAT, PLACE_FORMAT " joins \"%.*s\" and \"%.*s\", but the vocabulary lacks %s",
+                PLACE(place), SHOWN(left), SHOWN(right),
                 merge.left < 0    ? "the first"
                 : merge.right < 0 ? "the second"
                                   : "their union");
@@ -43,6 +51,7 @@ static bool split_pair(struct span pair, struct span *left, struct span *right) 
 
 struct lines {
   const char *at, *end;
+  size_t number; /* of the line read last, from 1 */
 };
 
 /* The next line that holds a merge: not the "#version" line, not an empty one. */
@@ -52,6 +61,7 @@ static bool next_merge(struct lines *lines, struct span *line) {
     const char *end = newline ? newline : lines->end;
     *line = (struct span){lines->at, (size_t)(end - lines->at)};
     lines->at = newline ? newline + 1 : end;
+    lines->number++;
     if (line->length && line->at[line->length - 1] == '\r')
       line->length--;
     if (line->length && !(line->length >= 8 && !memcmp(line->at, "#version", 8)))
@@ -61,7 +71,7 @@ static bool next_merge(struct lines *lines, struct span *line) {
 }
 
 static struct lines lines_of(struct source source) {
-  return (struct lines){source.bytes, source.bytes + source.size};
+  return (struct lines){source.bytes, source.bytes + source.size, 0};
 }
 
 static size_t count_merges(struct source source) {
@@ -79,10 +89,11 @@ static sam3_status read_merges(const struct symbols *symbols, struct source merg
   struct lines lines = lines_of(merges);
   struct span line, left, right;
   for (size_t rank = 0; next_merge(&lines, &line); rank++) {
+    struct place place = {merges.name, "line ", lines.number, ""};
     if (!split_pair(line, &left, &right))
-      return fail(err, SAM3_ERR_FORMAT, "%s: merge %zu is \"%.*s\", not two symbols with a space between", merges.name,
-                  rank + 1, SHOWN(line));
-    TRY(add_merge(symbols, left, right, rank, merges.name, "merge", bpe, err));
+      return fail(err, SAM3_ERR_FORMAT, PLACE_FORMAT " is \"%.*s\", not two symbols with a space between", PLACE(place),
+                  SHOWN(line));
+    TRY(add_merge(symbols, left, right, rank, place, bpe, err));
   }
   return SAM3_OK;
 }
@@ -147,10 +158,11 @@ static sam3_status read_json_merges(const json_t *merges, struct source source, 
   size_t rank;
   const json_t *item;
   json_array_foreach(merges, rank, item) {
+    struct place place = {source.name, "model.merges[", rank, "]"};
     struct span left, right;
     if (!json_pair(item, &left, &right))
-      return fail(err, SAM3_ERR_FORMAT, "%s: model.merges[%zu] is not two symbols", source.name, rank);
-    TRY(add_merge(symbols, left, right, rank, source.name, "model.merges: item", bpe, err));
+      return fail(err, SAM3_ERR_FORMAT, PLACE_FORMAT " is not two symbols", PLACE(place));
+    TRY(add_merge(symbols, left, right, rank, place, bpe, err));
   }
   return SAM3_OK;
 }

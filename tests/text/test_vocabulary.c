@@ -182,7 +182,8 @@ static void test_wrong_json(void **state) {
       {"[\"t\",\"h\"]", "\"th\"", SAM3_ERR_FORMAT, "model.merges[2]"},
       {"[\"t\",\"h\"]", "\"t h e\"", SAM3_ERR_FORMAT, "model.merges[2]"},
       {"[\"t\",\"h\"]", "{}", SAM3_ERR_FORMAT, "model.merges[2]"},
-      {"[\"t\",\"h\"]", "[\"tt\",\"h\"]", SAM3_ERR_FORMAT, "lacks the first"},
+      {"[\"t\",\"h\"]", "[\"tt\",\"h\"]", SAM3_ERR_FORMAT,
+       "model.merges[2] joins \"tt\" and \"h\", but the vocabulary lacks the first"},
       {"[\"t\",\"h\"]", "[\"t\",\"hh\"]", SAM3_ERR_FORMAT, "lacks the second"},
       {"[\"t\",\"h\"]", "[\"h\",\"t\"]", SAM3_ERR_FORMAT, "lacks their union"},
       {"\"content\":", "\"text\":", SAM3_ERR_FORMAT, "added_tokens[0]"},
@@ -200,11 +201,11 @@ static void test_wrong_merges(void **state) {
   put("vocab.json", vocab);
   check_refused(SAM3_ERR_IO, "merges.txt");
   small_merges_text(merges, "%s %s", "\n");
-  check_edited("merges.txt", merges, "t h", "th", SAM3_ERR_FORMAT, "merge 3 is \"th\"");
-  check_edited("merges.txt", merges, "t h", "t  h", SAM3_ERR_FORMAT, "merge 3");
-  check_edited("merges.txt", merges, "t h", " h", SAM3_ERR_FORMAT, "merge 3");
-  check_edited("merges.txt", merges, "t h", "t h e", SAM3_ERR_FORMAT, "merge 3");
-  check_edited("merges.txt", merges, "t h", "h t", SAM3_ERR_FORMAT, "merges.txt: merge 3");
+  check_edited("merges.txt", merges, "t h", "th", SAM3_ERR_FORMAT, "line 3 is \"th\"");
+  check_edited("merges.txt", merges, "t h", "t  h", SAM3_ERR_FORMAT, "line 3 ");
+  check_edited("merges.txt", merges, "t h", " h", SAM3_ERR_FORMAT, "line 3 ");
+  check_edited("merges.txt", merges, "t h", "t h e", SAM3_ERR_FORMAT, "line 3 ");
+  check_edited("merges.txt", merges, "t h", "h t", SAM3_ERR_FORMAT, "merges.txt: line 3 joins");
   put("merges.txt", merges);
   check_edited("vocab.json", vocab, "\"A\":165", "\"A\":true", SAM3_ERR_FORMAT, "vocab.json");
   put("vocab.json", "[]");
