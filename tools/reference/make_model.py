@@ -16,6 +16,7 @@ import argparse
 import hashlib
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def digest(shapes, seed):
 
 
 def make(out, cfg, seed=1, layout="plain", dtype="f32", shards=1, torch_save=False):
-    """Writes the checkpoint; returns {name: shape} of its detector."""
+    """Writes the checkpoint."""
     out = Path(out)
     shapes = tensors.shapes(cfg)
     folder = out if layout in ("plain", "hub") else out.parent
@@ -59,7 +60,6 @@ def make(out, cfg, seed=1, layout="plain", dtype="f32", shards=1, torch_save=Fal
             file = out if layout == "lone" else out / "model.safetensors"
             containers.write_safetensors(file, stored, value, dtype)
     (folder / "config.json").write_text(json.dumps(cfg, indent=1) + "\n", encoding="utf-8")
-    return shapes
 
 
 def write_official(out, cfg, shapes, seed, dtype, torch_save):
@@ -86,15 +86,20 @@ def main():
     ap.add_argument("--dtype", choices=containers.DTYPES, default="f32")
     ap.add_argument("--shards", type=int, default=1)
     ap.add_argument("--torch-save", action="store_true")
+    ap.add_argument("--sha256", help="fail unless the values are these")
     a = ap.parse_args()
     if (a.preset is None) == (a.config is None):
         ap.error("give --preset or --config")
     if a.shards > 1 and a.layout not in ("plain", "hub"):
         ap.error("--shards goes with the layouts plain and hub")
     cfg = presets.config(a.preset) if a.preset else json.loads(Path(a.config).read_text(encoding="utf-8"))
-    shapes = make(a.out, cfg, a.seed, a.layout, a.dtype, a.shards, a.torch_save)
+    shapes = tensors.shapes(cfg)
+    sha256 = digest(shapes, a.seed)
+    if a.sha256 and a.sha256 != sha256:
+        sys.exit(f"{a.out}: sha256 {sha256}, expected {a.sha256}: this numpy makes other numbers")
+    make(a.out, cfg, a.seed, a.layout, a.dtype, a.shards, a.torch_save)
     count = sum(math.prod(s) for s in shapes.values())
-    print(f"{a.out}: {len(shapes)} tensors, {count / 1e6:.2f} M parameters, sha256 {digest(shapes, a.seed)}")
+    print(f"{a.out}: {len(shapes)} tensors, {count / 1e6:.2f} M parameters, sha256 {sha256}")
 
 
 if __name__ == "__main__":
