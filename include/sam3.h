@@ -208,7 +208,7 @@ SAM3_API sam3_status sam3_segment(sam3_session *session, const sam3_features *fe
 SAM3_API void sam3_results_free(struct sam3_results *results);
 
 typedef enum sam3_format {
-  SAM3_FORMAT_JSON,     /* the document of docs/json.md */
+  SAM3_FORMAT_JSON,     /* the document of docs/formats.md */
   SAM3_FORMAT_COCO,     /* a COCO dataset of one image, RLE segmentations */
   SAM3_FORMAT_YOLO,     /* a line a polygon: class x y x y ... in 0..1 */
   SAM3_FORMAT_LABELME,  /* Labelme JSON, polygons */
