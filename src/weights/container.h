@@ -6,7 +6,7 @@
 
 #define STORED_MAX_RANK 8
 #define STORED_MAX_NAME 240 /* bytes of a tensor's name */
-#define CONTAINER_MAX_TENSORS 100000
+#define CONTAINER_MAX_TENSORS 50000
 #define CONTAINER_MAX_FILES 1000
 
 struct element_type {

@@ -197,7 +197,10 @@ sam3_status weights_get(struct weights *w, const char *name, int rank, const int
   if (rank < 0 || rank > TENSOR_MAX_RANK)
     return fail(err, SAM3_ERR_ARGUMENT, "tensor '%s': rank %d", name, rank);
   TRY(find(w, name, &place, &tensor, found, err));
-  if (tensor->rank != rank || memcmp(found, dims, (size_t)rank * sizeof *dims))
+  bool fits = tensor->rank == rank;
+  for (int i = 0; fits && i < rank; i++)
+    fits = found[i] == dims[i];
+  if (!fits)
     return fail(err, SAM3_ERR_FORMAT, "%s: tensor '%s'%s has shape %s; the configuration expects %s",
                 path_of(w, tensor), tensor->name,
                 place.third >= 0  ? " (a third of it)"
@@ -217,7 +220,8 @@ sam3_status weights_get(struct weights *w, const char *name, int rank, const int
   if (place.class_row)
     data += tensor->bytes / (uint64_t)tensor->dims[1];
   *out = (struct tensor_view){.data = data, .dtype = (sam3_dtype)tensor->type->dtype, .rank = rank};
-  memcpy(out->dims, dims, (size_t)rank * sizeof *dims);
+  for (int i = 0; i < rank; i++)
+    out->dims[i] = dims[i];
   w->used_bytes += tensor->used ? 0 : tensor->bytes;
   tensor->used = true;
   return SAM3_OK;
