@@ -26,17 +26,19 @@ static json_t *describe_config(const struct config *c) {
                    describe_stack(c->fusion), "decoder", describe_stack(c->decoder));
 }
 
+static json_t *find_named(json_t *list, const char *name) {
+  for (size_t i = 0; i < json_array_size(list); i++)
+    if (strcmp(json_string_value(json_object_get(json_array_get(list, i), "name")), name) == 0)
+      return json_array_get(list, i);
+  return NULL;
+}
+
 /* Adds to the entry of `list` whose "name" is `name`, which is made when it is not there. */
 static void add_to(json_t *list, const char *name, const char *counter, json_int_t count, uint64_t bytes) {
-  json_t *entry;
-  size_t i;
-  json_array_foreach(list, i, entry) {
-    if (strcmp(json_string_value(json_object_get(entry, "name")), name) == 0)
-      break;
-  }
-  if (i == json_array_size(list)) {
-    json_array_append_new(list, json_pack("{ss sI sI}", "name", name, counter, (json_int_t)0, "bytes", (json_int_t)0));
-    entry = json_array_get(list, i);
+  json_t *entry = find_named(list, name);
+  if (!entry) {
+    entry = json_pack("{ss sI sI}", "name", name, counter, (json_int_t)0, "bytes", (json_int_t)0);
+    json_array_append_new(list, entry);
   }
   json_t *total = json_object_get(entry, counter), *size = json_object_get(entry, "bytes");
   json_integer_set(total, json_integer_value(total) + count);
