@@ -116,6 +116,7 @@ void V(linear)(struct device *dev, struct tensor y, struct tensor x, const struc
 void V(deconv2x2)(struct device *dev, struct tensor y, struct tensor x, int h, int w, const struct deconv2x2 *deconv,
                   enum activation act);
 void V(attention)(struct device *dev, const struct attention *att);
+double V(measure_peak)(struct device *dev);
 void V(install_rows)(struct device_ops *ops);
 void V(install_conv)(struct device_ops *ops);
 

@@ -8,6 +8,7 @@ static void install(struct device_ops *ops) {
   ops->linear = V(linear);
   ops->deconv2x2 = V(deconv2x2);
   ops->attention = V(attention);
+  ops->measure_peak = V(measure_peak);
   V(install_rows)(ops);
   V(install_conv)(ops);
 }
