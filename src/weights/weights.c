@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "weights/container.h"
 #include "weights/names.h"
+#include "weights/write.h"
 
 struct weights {
   struct container container;
@@ -18,6 +19,7 @@ struct weights {
   char *directory; /* NULL for a lone file */
   const char *format;
   uint64_t used_bytes;
+  struct given_list given;
 };
 
 static const char safetensors_format[] = "safetensors", torch_format[] = "pytorch";
@@ -115,6 +117,7 @@ void weights_close(struct weights *w) {
   if (!w)
     return;
   container_free(&w->container);
+  given_free(&w->given);
   free(w->directory);
   free(w);
 }
@@ -222,6 +225,7 @@ sam3_status weights_get(struct weights *w, const char *name, int rank, const int
   *out = (struct tensor_view){.data = data, .dtype = (sam3_dtype)tensor->type->dtype, .rank = rank};
   for (int i = 0; i < rank; i++)
     out->dims[i] = dims[i];
+  TRY(given_add(&w->given, name, out, err));
   w->used_bytes += tensor->used ? 0 : tensor->bytes;
   tensor->used = true;
   return SAM3_OK;
@@ -252,6 +256,10 @@ struct tensor_info weights_info(const struct weights *w, size_t index) {
                               .bytes = tensor->bytes,
                               .part = names_role(&w->scheme, tensor->name).part,
                               .used = tensor->used};
+}
+
+sam3_status weights_write(const struct weights *w, const char *path, sam3_dtype dtype, struct sam3_error *err) {
+  return given_write(&w->given, path, dtype, err);
 }
 
 uint64_t weights_used_bytes(const struct weights *w) {

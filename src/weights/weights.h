@@ -70,6 +70,11 @@ size_t weights_count(const struct weights *weights);
 /* `index` < weights_count(); tensors are sorted by name. */
 struct tensor_info weights_info(const struct weights *weights, size_t index);
 
+/* Writes what weights_get() has given out as one safetensors file, under the names it was asked for and as `dtype`, a
+ * tensor at a time. The file is not removed when writing fails. SAM3_ERR_IO, _UNSUPPORTED (a number that f16 cannot
+ * hold), _MEMORY. */
+sam3_status weights_write(const struct weights *weights, const char *path, sam3_dtype dtype, struct sam3_error *err);
+
 /* Bytes of the tensors that weights_get() has given out so far; a tensor asked for twice counts once. */
 uint64_t weights_used_bytes(const struct weights *weights);
 
