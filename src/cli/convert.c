@@ -16,10 +16,12 @@ struct convert {
   sam3_dtype dtype;
 };
 
+enum { KEY_DTYPE = 256 };
+
 static error_t parse(int key, char *value, struct argp_state *state) {
   struct convert *run = state->input;
   switch (key) {
-  case 'y':
+  case KEY_DTYPE:
     run->dtype = parse_dtype(state, "--dtype", value);
     return 0;
   case ARGP_KEY_ARG:
@@ -38,7 +40,7 @@ static error_t parse(int key, char *value, struct argp_state *state) {
 
 int convert_main(int argc, char **argv) {
   static const struct argp_option options[] = {
-      {"dtype", 'y', "DTYPE", 0, "of the stored weights: bf16 (default), f16 or f32", 0}, {0}};
+      {"dtype", KEY_DTYPE, "DTYPE", 0, "of the stored weights: bf16 (default), f16 or f32", 0}, {0}};
   const struct argp_child children[] = {{&help_argp, 0, NULL, 0}, {0}};
   const struct argp argp = {options, parse, "IN OUT", doc, children, NULL, NULL};
   struct convert run = {.dtype = SAM3_BF16};

@@ -6,8 +6,10 @@
 
 static const char doc[] = "Lists what there is to compute on, and which kernels are used there.";
 
+enum { KEY_JSON = 256 };
+
 static error_t parse(int key, char *value, struct argp_state *state) {
-  if (key == 'j')
+  if (key == KEY_JSON)
     *(bool *)state->input = true;
   else if (key == ARGP_KEY_ARG)
     argp_error(state, "unexpected argument %s", value);
@@ -36,7 +38,7 @@ static void print_device(json_t *device) {
 }
 
 int devices_main(int argc, char **argv) {
-  static const struct argp_option options[] = {{"json", 'j', 0, 0, "as JSON", 0}, {0}};
+  static const struct argp_option options[] = {{"json", KEY_JSON, 0, 0, "as JSON", 0}, {0}};
   const struct argp_child children[] = {{&help_argp, 0, NULL, 0}, {0}};
   const struct argp argp = {options, parse, NULL, doc, children, NULL, NULL};
   bool as_json = false;

@@ -72,6 +72,9 @@ struct sam3_box parse_box(struct argp_state *state, const char *flag, const char
   return (struct sam3_box){(float)v[0], (float)v[1], (float)v[2], (float)v[3], positive};
 }
 
+/* Keys without a letter; the commands' own begin at 256. */
+enum { KEY_DTYPE = 512, KEY_USAGE };
+
 static error_t parse_model(int key, char *value, struct argp_state *state) {
   struct model_flags *flags = state->input;
   switch (key) {
@@ -81,7 +84,7 @@ static error_t parse_model(int key, char *value, struct argp_state *state) {
   case 'd':
     flags->device = value;
     return 0;
-  case 'y':
+  case KEY_DTYPE:
     flags->dtype = parse_dtype(state, "--dtype", value);
     return 0;
   default:
@@ -92,11 +95,12 @@ static error_t parse_model(int key, char *value, struct argp_state *state) {
 const struct argp model_argp = {
     .options =
         (const struct argp_option[]){
+            {0, 0, 0, 0, "The model:", 10},
             {"model", 'm', "MODEL", 0,
              "a Hugging Face directory, a .safetensors file or sam3.pt (default: $SAM3_MODEL, then the demo model)",
              10},
-            {"device", 'd', "DEVICE", 0, "cpu (default), cpu:0, cpu:0-3, or ref: the slow reference", 10},
-            {"dtype", 'y', "DTYPE", 0, "what to compute in: f32 (default), bf16 or f16", 10},
+            {"device", 'd', "DEVICE", 0, "cpu (default), cpu:0, cpu:0-3, or ref: the slow reference", 0},
+            {"dtype", KEY_DTYPE, "DTYPE", 0, "what to compute in: f32 (default), bf16 or f16", 0},
             {0}},
     .parser = parse_model};
 
@@ -104,7 +108,7 @@ static error_t parse_help(int key, char *value, struct argp_state *state) {
   (void)value;
   if (key == 'h')
     argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
-  else if (key == 'u')
+  else if (key == KEY_USAGE)
     argp_state_help(state, stdout, ARGP_HELP_USAGE | ARGP_HELP_EXIT_OK);
   else
     return ARGP_ERR_UNKNOWN;
@@ -112,6 +116,6 @@ static error_t parse_help(int key, char *value, struct argp_state *state) {
 }
 
 const struct argp help_argp = {.options = (const struct argp_option[]){{"help", 'h', 0, 0, "print this text", -1},
-                                                                       {"usage", 'u', 0, OPTION_HIDDEN, 0, 0},
+                                                                       {"usage", KEY_USAGE, 0, OPTION_HIDDEN, 0, 0},
                                                                        {0}},
                                .parser = parse_help};

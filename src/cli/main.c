@@ -145,6 +145,7 @@ int main(int argc, char **argv) {
   signal(SIGINT, interrupted);
   signal(SIGTERM, interrupted);
   argp_err_exit_status = EXIT_USAGE;
+  setenv("ARGP_HELP_FMT", "no-dup-args-note", 0);
 
   if (argc < 2) {
     usage(stderr);

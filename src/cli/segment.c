@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "cli/cli.h"
+#include "cli/coco.h"
 #include "cli/prompts.h"
 #include "cli/targets.h"
 
@@ -14,6 +15,7 @@ struct sink {
   sam3_format format;
   bool each;             /* a file for each image */
   struct output *stream; /* of all images */
+  json_t *dataset;       /* COCO's of all images, written at the end */
 };
 
 struct segment {
@@ -55,9 +57,9 @@ static const struct argp_option flags[] = {
     {"format", KEY_FORMAT, "FORMAT", 0, "json (default), coco, yolo, labelme or polygons", 0},
     {"overlay", KEY_OVERLAY, "FILE", 0, "the image with the masks drawn on it, .png or .jpg", 0},
     {"masks", KEY_MASKS, "DIR", 0, "a PNG for each mask: NAME-PROMPT-DETECTION.png", 0},
+    {0, 0, 0, 0, "Else:", 20},
+    {"max-pixels", KEY_MAX_PIXELS, "N", 0, "refuse larger images (default 100 million)", 0},
     {"quiet", 'q', 0, 0, "only errors on standard error", 0},
-    {0, 0, 0, 0, "The model:", 3},
-    {"max-pixels", KEY_MAX_PIXELS, "N", 0, "refuse larger images (default 100 million)", 11},
     {0}};
 
 static const char doc[] =
@@ -66,9 +68,10 @@ static const char doc[] =
     "Images are JPEG, PNG or WebP; - is standard input. Boxes before any -p make a prompt without text: \"everything "
     "like this\".\n"
     "\n"
-    "Several images: JSON documents follow one another, one a line. A FILE may have {stem} in its name, which stands "
-    "for the image's name without its ending, or be a directory; then each image has a file of its own. An image that "
-    "cannot be read is reported and the others go on.\n"
+    "Several images: JSON documents follow one another, one a line; COCO is one dataset. A FILE may have {stem} in its "
+    "name, which stands for the image's name without its ending, or be a directory (with a final slash when it is not "
+    "there yet); then each image has a file of its own. Directories are made. An image that cannot be read is reported "
+    "and the others go on.\n"
     "\n"
     "Examples:\n"
     "  sam3 segment street.jpg -p \"red car\" --overlay cars.png\n"
@@ -183,8 +186,8 @@ static error_t parse(int key, char *value, struct argp_state *state) {
   }
 }
 
-/* Every file that the run will write has one source. */
-static bool check_targets(const struct segment *run) {
+/* Every file that the run will write has one source and a directory. */
+static int check_targets(const struct segment *run) {
   struct targets targets = {0};
   for (size_t i = 0; i < run->n_images; i++)
     targets_add(&targets, run->images[i], NULL, NULL);
@@ -214,9 +217,13 @@ static bool check_targets(const struct segment *run) {
     }
     free(stem);
   }
-  bool good = targets_check(&targets);
+  int code = EXIT_DONE;
+  if (!targets_check(&targets))
+    code = EXIT_USAGE;
+  else if (!targets_make_directories(&targets))
+    code = EXIT_FAILED;
   targets_free(&targets);
-  return good;
+  return code;
 }
 
 static bool write_text(struct sink *sink, const char *stem, const char *text) {
@@ -234,6 +241,11 @@ static bool write_sink(struct sink *sink, const struct sam3_results *results, co
   char *text, *line = NULL;
   if (sam3_results_format(results, sink->format, model, image, &text, &err) != SAM3_OK)
     return failed(&err), false;
+  if (sink->format == SAM3_FORMAT_COCO && !sink->each) {
+    sink->dataset = coco_add(sink->dataset, text);
+    free(text);
+    return true;
+  }
   size_t length = strlen(text);
   bool ended = !length || text[length - 1] == '\n';
   need(asprintf(&line, "%s%s", text, ended ? "" : "\n") < 0 ? NULL : line);
@@ -344,45 +356,43 @@ static int segment_all(struct segment *run, sam3_model *model) {
 
 /* The files that all images share, open from the start: a place that cannot be written shows before the work. */
 static bool open_sinks(struct segment *run) {
-  for (size_t i = 0; i < run->n_sinks; i++) {
-    struct sink *sink = &run->sinks[i];
-    size_t length = strlen(sink->pattern);
-    if (sink->each) {
-      if (length && sink->pattern[length - 1] == '/' && !make_directories(sink->pattern))
-        return false;
-    } else if (!(sink->stream = output_open(sink->pattern))) {
+  for (size_t i = 0; i < run->n_sinks; i++)
+    if (!run->sinks[i].each && !(run->sinks[i].stream = output_open(run->sinks[i].pattern)))
       return false;
-    }
-  }
   return true;
 }
 
-static bool close_sinks(struct segment *run, bool keep) {
+static bool close_sink(struct sink *sink, bool keep) {
   bool good = true;
-  for (size_t i = 0; i < run->n_sinks; i++) {
-    struct output *stream = run->sinks[i].stream;
-    if (stream && keep)
-      good &= output_close(stream);
-    else if (stream)
-      output_drop(stream);
+  if (keep && sink->dataset) {
+    char *text = coco_text(sink->dataset);
+    good = output_write(sink->stream, text, strlen(text));
+    free(text);
   }
+  json_decref(sink->dataset);
+  if (sink->stream && keep && good)
+    return output_close(sink->stream);
+  if (sink->stream)
+    output_drop(sink->stream);
   return good;
 }
 
 static int run_segment(struct segment *run) {
   if (run->prompt_file && !prompts_read(&run->prompts, run->prompt_file))
     return EXIT_FAILED;
-  if (!check_targets(run))
-    return EXIT_USAGE;
-  sam3_model *model;
-  int code = open_model(run->model.model, &model);
+  int code = check_targets(run);
   if (code != EXIT_DONE)
     return code;
-  bool ready = (!run->masks || make_directories(run->masks)) && open_sinks(run);
+  sam3_model *model;
+  code = open_model(run->model.model, &model);
+  if (code != EXIT_DONE)
+    return code;
+  bool ready = open_sinks(run);
   code = ready ? segment_all(run, model) : EXIT_FAILED;
   /* An image that failed leaves the documents of the others. */
-  if (!close_sinks(run, ready && code != EXIT_USAGE))
-    code = EXIT_FAILED;
+  for (size_t i = 0; i < run->n_sinks; i++)
+    if (!close_sink(&run->sinks[i], ready && code != EXIT_USAGE))
+      code = EXIT_FAILED;
   sam3_model_close(model);
   return code;
 }

@@ -88,6 +88,20 @@ bool targets_check(struct targets *targets) {
   return true;
 }
 
+bool targets_make_directories(const struct targets *targets) {
+  for (size_t i = 0; i < targets->count; i++) {
+    const char *path = targets->items[i].path, *slash = strrchr(path, '/');
+    if (!targets->items[i].flag || !slash || slash == path)
+      continue;
+    char *directory = need(strndup(path, (size_t)(slash - path)));
+    bool made = make_directories(directory);
+    free(directory);
+    if (!made)
+      return false;
+  }
+  return true;
+}
+
 void targets_free(struct targets *targets) {
   for (size_t i = 0; i < targets->count; i++)
     free(targets->items[i].path);

@@ -23,6 +23,8 @@ struct targets {
 void targets_add(struct targets *targets, const char *path, const char *flag, const char *image);
 /* False after complaining: two outputs have the same file, or one of them is also read. */
 bool targets_check(struct targets *targets);
+/* The directories of all outputs. False after complaining. */
+bool targets_make_directories(const struct targets *targets);
 void targets_free(struct targets *targets);
 
 #endif

@@ -1,0 +1,14 @@
+/* One COCO dataset of several images. */
+#ifndef SAM3_CLI_COCO_H
+#define SAM3_CLI_COCO_H
+
+#include <jansson.h>
+
+/* Adds the dataset of one image (sam3_results_format) to `dataset`, which may be NULL; returns the sum. All images have
+ * the same prompts, so their categories are the same. Free with json_decref(). */
+json_t *coco_add(json_t *dataset, const char *text);
+
+/* One line. Free with free(). */
+char *coco_text(const json_t *dataset);
+
+#endif
