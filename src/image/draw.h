@@ -41,13 +41,16 @@ int typeface_height(const struct typeface *typeface);
 
 struct line {
   uint32_t glyphs[LINE_MAX_GLYPHS];
-  int n, width; /* pixels */
+  int advances[LINE_MAX_GLYPHS]; /* pixels to the next glyph */
+  int n, width;                  /* pixels */
 };
 
 /* `text` and `suffix`, one behind the other, as glyphs; `text` ends early in an ellipsis where it would make the
- * line wider than `max_width`. */
-struct line line_fit(struct typeface *typeface, const char *text, const char *suffix, int max_width);
-/* From the left end `x` of the base line `y`. */
-void draw_line(sam3_image *image, struct typeface *typeface, const struct line *line, int x, int y, struct color color);
+ * line wider than `max_width`. SAM3_ERR_MEMORY. */
+sam3_status line_fit(struct typeface *typeface, const char *text, const char *suffix, int max_width, struct line *line,
+                     struct sam3_error *err);
+/* From the left end `x` of the base line `y`. SAM3_ERR_MEMORY. */
+sam3_status draw_line(sam3_image *image, struct typeface *typeface, const struct line *line, int x, int y,
+                      struct color color, struct sam3_error *err);
 
 #endif

@@ -91,24 +91,30 @@ static struct rle_box place_tag(const sam3_image *image, const struct mark *mark
   return first;
 }
 
+static sam3_status draw_tag(sam3_image *image, struct typeface *typeface, int pixels, struct mark *marks, size_t i,
+                            struct sam3_error *err) {
+  struct line line;
+  char score[16];
+  int padding = pixels / 3;
+  snprintf(score, sizeof score, " %.2f", marks[i].detection->score);
+  TRY(line_fit(typeface, marks[i].label, score, image->width - 2 * padding, &line, err));
+  struct rle_box tag = place_tag(image, marks, i, line.width + 2 * padding, typeface_height(typeface));
+  struct color color = color_of(i);
+  marks[i].tag = tag;
+  draw_rounded_box(image, tag.x, tag.y, tag.width, tag.height, (float)pixels / 4, color);
+  return draw_line(image, typeface, &line, tag.x + padding, tag.y + typeface_ascent(typeface), color_on(color), err);
+}
+
 static sam3_status draw_tags(sam3_image *image, struct mark *marks, size_t n, struct sam3_error *err) {
   int side = image->width < image->height ? image->width : image->height;
-  int pixels = clamp(side / 36, 12, 72), padding = pixels / 3;
+  int pixels = clamp(side / 36, 12, 72);
   struct typeface *typeface;
   TRY(typeface_create(&typeface, pixels, err));
-  for (size_t i = 0; i < n; i++) {
-    char score[16];
-    snprintf(score, sizeof score, " %.2f", marks[i].detection->score);
-    struct line line = line_fit(typeface, marks[i].label, score, image->width - 2 * padding);
-    marks[i].tag = place_tag(image, marks, i, line.width + 2 * padding, typeface_height(typeface));
-    struct color color = color_of(i);
-    draw_rounded_box(image, marks[i].tag.x, marks[i].tag.y, marks[i].tag.width, marks[i].tag.height, (float)pixels / 4,
-                     color);
-    draw_line(image, typeface, &line, marks[i].tag.x + padding, marks[i].tag.y + typeface_ascent(typeface),
-              color_on(color));
-  }
+  sam3_status status = SAM3_OK;
+  for (size_t i = 0; i < n && status == SAM3_OK; i++)
+    status = draw_tag(image, typeface, pixels, marks, i, err);
   typeface_free(typeface);
-  return SAM3_OK;
+  return status;
 }
 
 /* The best detections come last, on top; tags are placed best first. */

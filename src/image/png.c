@@ -8,23 +8,36 @@
 
 #define MAX_CHUNK_BYTES ((size_t)64 << 20) /* of one ancillary chunk, and of all that are kept */
 
+/* Set by the allocators, which know no caller: spng takes zlib's lack of memory for damage in the file. */
+static _Thread_local bool out_of_memory;
+
+static void *noted(void *block) {
+  out_of_memory |= !block;
+  return block;
+}
+
+static void *alloc_block(size_t size) {
+  return noted(mem_alloc(size));
+}
+
 static void *alloc_items(size_t count, size_t size) {
-  return mem_zeroed(count, size);
+  return noted(mem_zeroed(count, size));
 }
 
 static void *resize_block(void *block, size_t size) {
-  return mem_resize(block, size, 1);
+  return noted(mem_resize(block, size, 1));
 }
 
 static spng_ctx *create_context(int flags) {
-  struct spng_alloc memory = {mem_alloc, resize_block, alloc_items, free};
+  struct spng_alloc memory = {alloc_block, resize_block, alloc_items, free};
+  out_of_memory = false;
   return spng_ctx_new2(&memory, flags);
 }
 
 static sam3_status fail_png(const char *name, int code, struct sam3_error *err) {
-  switch (code) {
-  case SPNG_EMEM:
+  if (out_of_memory)
     return fail(err, SAM3_ERR_MEMORY, "%s: PNG: out of memory", name);
+  switch (code) {
   case SPNG_ECHUNK_LIMITS:
     return fail(err, SAM3_ERR_LIMIT, "%s: PNG: a chunk of more than %zu bytes", name, MAX_CHUNK_BYTES);
   case SPNG_IO_ERROR:

@@ -169,22 +169,21 @@ static sam3_status resize_height(const uint8_t *rows, int height, int size, uint
 sam3_status resize_square(const sam3_image *image, int size, uint8_t *out, struct sam3_error *err) {
   if (size < 1 || size > 65536)
     return fail(err, SAM3_ERR_ARGUMENT, "an image cannot be resized to %d x %d", size, size);
-  const uint8_t *rows = image->pixels;
-  uint8_t *resized = NULL;
-  sam3_status status = SAM3_OK;
-  if (image->width != size) {
-    size_t bytes = (size_t)image->height * (size_t)size * 3;
-    resized = image->height == size ? out : mem_alloc(bytes);
-    if (!resized)
-      return fail_memory(err, bytes, "the resized image");
-    rows = resized;
-    status = resize_width(image, size, resized, err);
+  if (image->width == size && image->height == size) {
+    memcpy(out, image->pixels, (size_t)size * (size_t)size * 3);
+    return SAM3_OK;
   }
-  if (status == SAM3_OK && image->height != size)
+  if (image->width == size)
+    return resize_height(image->pixels, image->height, size, out, err);
+  if (image->height == size)
+    return resize_width(image, size, out, err);
+  size_t bytes = (size_t)image->height * (size_t)size * 3;
+  uint8_t *rows = mem_alloc(bytes);
+  if (!rows)
+    return fail_memory(err, bytes, "the resized image");
+  sam3_status status = resize_width(image, size, rows, err);
+  if (status == SAM3_OK)
     status = resize_height(rows, image->height, size, out, err);
-  else if (rows != out)
-    memcpy(out, rows, (size_t)size * (size_t)size * 3);
-  if (resized != out)
-    free(resized);
+  free(rows);
   return status;
 }
