@@ -3,6 +3,7 @@
 
   names.txt     every tensor that the image model needs, in a network of two or one of everything, with its shape
   official.pt   this network as Meta's sam3.pt has it, saved by torch
+  flat.pt       some of its tensors without "detector." and without a dict around them
   features.pt   one tensor of each kind that a state dict may hold, saved by torch with pickle protocol 2
   features4.pt  the same with protocol 4
 
@@ -32,6 +33,7 @@ CONFIG = dict(
     detr_encoder_config=dict(hidden_size=8, num_layers=1, intermediate_size=6),
     detr_decoder_config=dict(num_layers=1, intermediate_size=7, num_attention_heads=2, num_queries=6),
     mask_decoder_config=dict(num_upsampling_stages=3))
+FLAT = "trunk.blocks.0.attn."
 UNUSED = ("fpn_layers.3.", "text_encoder.text_projection", "conv_layers.2.", "norms.2.", "semantic_projection")
 
 
@@ -68,6 +70,8 @@ def main():
     stored = official_tensors({n: value(n, s) for n, s in all_shapes.items()})
     stored.update(extras(CONFIG))
     torch.save({"model": {n: torch.from_numpy(np.ascontiguousarray(v)) for n, v in stored.items()}}, OUT / "official.pt")
+    flat = {n.removeprefix("detector."): torch.from_numpy(v.copy()) for n, v in stored.items() if FLAT in n}
+    torch.save(flat, OUT / "flat.pt")
     torch.save(features(), OUT / "features.pt")
     torch.save({"model": features()}, OUT / "features4.pt", pickle_protocol=4)
     print(len(needed), "names,", len(stored), "stored tensors")

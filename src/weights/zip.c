@@ -117,9 +117,9 @@ static sam3_status read_entry(const struct mapped_file *file, const struct direc
     return fail(err, SAM3_ERR_UNSUPPORTED,
                 "%s: entry '%s' is compressed (method %u); torch.save stores entries as they are", file->path,
                 shown.text, method);
-  const unsigned char *local = file->data + entry->start;
-  if (entry->start > directory->offset || directory->offset - entry->start < LOCAL_SIZE ||
-      read_u32(local) != LOCAL_SIGNATURE)
+  bool has_header = entry->start <= directory->offset && directory->offset - entry->start >= LOCAL_SIZE;
+  const unsigned char *local = has_header ? file->data + entry->start : NULL;
+  if (!local || read_u32(local) != LOCAL_SIGNATURE)
     return fail(err, SAM3_ERR_FORMAT, "%s: entry '%s' has no header of its own", file->path, shown.text);
   uint64_t data = entry->start + LOCAL_SIZE + read_u16(local + 26) + read_u16(local + 28);
   if (data > directory->offset || entry->size > directory->offset - data)

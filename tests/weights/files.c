@@ -7,7 +7,8 @@
 #include <unistd.h>
 
 void put(struct bytes *bytes, const void *data, size_t size) {
-  bytes->data = realloc(bytes->data, bytes->size + size + 1);
+  if (bytes->size + size >= bytes->capacity)
+    bytes->data = realloc(bytes->data, bytes->capacity = 2 * (bytes->size + size) + 64);
   assert_non_null(bytes->data);
   if (size)
     memcpy(bytes->data + bytes->size, data, size);

@@ -14,7 +14,7 @@
 /* Bytes that grow. */
 struct bytes {
   unsigned char *data;
-  size_t size;
+  size_t size, capacity;
 };
 void put(struct bytes *bytes, const void *data, size_t size);
 void put_number(struct bytes *bytes, uint64_t number, int size); /* little-endian */

@@ -205,7 +205,7 @@ static void refuses_deep_and_long_headers(void **state) {
   struct bytes bytes = {0}; /* a header that is larger than any real one: refused before it is parsed */
   put_number(&bytes, (4 << 20) + 1, 8);
   put(&bytes, "{", 1);
-  bytes.data = realloc(bytes.data, (4 << 20) + 100);
+  bytes.data = realloc(bytes.data, bytes.capacity = (4 << 20) + 100);
   memset(bytes.data + 9, ' ', (4 << 20) + 91);
   bytes.size = (4 << 20) + 100;
   expect_bad(bytes, SAM3_ERR_LIMIT, "a header of 4194305 bytes");
