@@ -122,7 +122,7 @@ sam3_status sam3_image_decode(const void *bytes, size_t size, const char *name, 
   };
   *image = NULL;
   const struct source source = {
-      .bytes = bytes, .size = size, .name = name ? name : "the image", .max_pixels = max_pixels};
+      .bytes = bytes, .size = bytes ? size : 0, .name = name ? name : "the image", .max_pixels = max_pixels};
   for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
     if (begins_with(&source, &formats[i].begin))
       return formats[i].decode(&source, image, err);

@@ -30,7 +30,8 @@ struct mark {
   const struct sam3_detection *detection;
   const char *label;
   struct rle_box box; /* around the mask, or the detection's box when the mask is empty */
-  struct rle_box tag;
+  struct line line;   /* label and score */
+  struct rle_box tag; /* around them */
 };
 
 static int pixel(float value, int limit) {
@@ -91,33 +92,35 @@ static struct rle_box place_tag(const sam3_image *image, const struct mark *mark
   return first;
 }
 
-static sam3_status draw_tag(sam3_image *image, struct typeface *typeface, int pixels, struct mark *marks, size_t i,
-                            struct sam3_error *err) {
-  struct line line;
-  char score[16];
-  int padding = pixels / 3;
-  snprintf(score, sizeof score, " %.2f", marks[i].detection->score);
-  TRY(line_fit(typeface, marks[i].label, score, image->width - 2 * padding, &line, err));
-  struct rle_box tag = place_tag(image, marks, i, line.width + 2 * padding, typeface_height(typeface));
-  struct color color = color_of(i);
-  marks[i].tag = tag;
-  draw_rounded_box(image, tag.x, tag.y, tag.width, tag.height, (float)pixels / 4, color);
-  return draw_line(image, typeface, &line, tag.x + padding, tag.y + typeface_ascent(typeface), color_on(color), err);
+static sam3_status place_tags(const sam3_image *image, struct typeface *typeface, int padding, struct mark *marks,
+                              size_t n, struct sam3_error *err) {
+  for (size_t i = 0; i < n; i++) {
+    char score[16];
+    snprintf(score, sizeof score, " %.2f", marks[i].detection->score);
+    TRY(line_fit(typeface, marks[i].label, score, image->width - 2 * padding, &marks[i].line, err));
+    marks[i].tag = place_tag(image, marks, i, marks[i].line.width + 2 * padding, typeface_height(typeface));
+  }
+  return SAM3_OK;
 }
 
 static sam3_status draw_tags(sam3_image *image, struct mark *marks, size_t n, struct sam3_error *err) {
   int side = image->width < image->height ? image->width : image->height;
-  int pixels = clamp(side / 36, 12, 72);
+  int pixels = clamp(side / 36, 12, 72), padding = pixels / 3;
   struct typeface *typeface;
   TRY(typeface_create(&typeface, pixels, err));
-  sam3_status status = SAM3_OK;
-  for (size_t i = 0; i < n && status == SAM3_OK; i++)
-    status = draw_tag(image, typeface, pixels, marks, i, err);
+  sam3_status status = place_tags(image, typeface, padding, marks, n, err);
+  for (size_t i = n; i-- > 0 && status == SAM3_OK;) {
+    struct rle_box tag = marks[i].tag;
+    struct color color = color_of(i);
+    draw_rounded_box(image, tag.x, tag.y, tag.width, tag.height, (float)pixels / 4, color);
+    status = draw_line(image, typeface, &marks[i].line, tag.x + padding, tag.y + typeface_ascent(typeface),
+                       color_on(color), err);
+  }
   typeface_free(typeface);
   return status;
 }
 
-/* The best detections come last, on top; tags are placed best first. */
+/* The best detections are drawn last, on top; their tags choose their places first. */
 static sam3_status draw_marks(sam3_image *image, struct mark *marks, size_t n, struct sam3_error *err) {
   int side = image->width < image->height ? image->width : image->height;
   float line_width = fmaxf(1.5f, (float)side / 300);
