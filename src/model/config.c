@@ -80,9 +80,8 @@ struct source {
 /* "config.json: vision_config.fpn_hidden_size is 12: must be ..." */
 __attribute__((format(printf, 5, 6))) static sam3_status
 bad(const struct source *in, sam3_status status, const char *key, const json_t *value, const char *format, ...) {
-  char shown[61], why[200];
+  char shown[61] = "", why[200]; /* jansson leaves out what does not fit */
   size_t n = value ? json_dumpb(value, shown, sizeof shown - 1, JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII) : 0;
-  shown[n < sizeof shown ? n : sizeof shown - 1] = '\0';
   va_list args;
   va_start(args, format);
   vsnprintf(why, sizeof why, format, args);
