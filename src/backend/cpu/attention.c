@@ -8,6 +8,7 @@
 enum {
   MAX_KEYS = AP,              /* keys in a block: a strip of MR queries' scores stays in the first-level cache */
   STRIPS = VL == 16 ? 8 : 16, /* strips of MR queries that pass over a block of keys while it is in cache */
+  TOGETHER = 2,               /* of them share a panel of keys or values */
   MAX_DIM = AP,
 };
 
@@ -15,6 +16,7 @@ struct flash {
   const struct attention *att;
   struct cpu_device *cpu;
   int64_t nq, nk, dim;
+  int64_t depth;        /* dim, filled up with zeros for the micro-kernel */
   int64_t dim_panels;   /* panels of NR columns of v */
   int64_t key_panels;   /* panels of NR keys */
   int64_t block_panels; /* of them in a block */
@@ -24,14 +26,8 @@ struct flash {
   int64_t packed_floats;     /* of one pair: keys, then values */
 };
 
-static int64_t div_up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-static int64_t min64(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-
-/* Row `row` of q or k, `dim` columns from `first`, turned by the rotary table and times `factor`. */
+/* Row `row` of q or k, `dim` columns from `first`, turned by the rotary table and times `factor`; zeros up to `depth`.
+ */
 static void load_row(const struct flash *flash, struct tensor t, int64_t batch_row, int64_t row, int64_t first,
                      float factor, float *to) {
   const struct attention *att = flash->att;
@@ -48,11 +44,13 @@ static void load_row(const struct flash *flash, struct tensor t, int64_t batch_r
     for (int64_t i = 0; i < dim; i++)
       to[i] = from[i] * factor;
   }
+  for (int64_t i = dim; i < flash->depth; i++)
+    to[i] = 0;
 }
 
-/* Keys: panels [dim][NR]. Values: for each block, dim_panels panels [keys of the block][NR]. */
+/* Keys: panels [depth][NR]. Values: for each block, dim_panels panels [keys of the block][NR]. */
 static float *packed_keys(const struct flash *flash, int64_t pair, int64_t panel) {
-  return flash->cpu->shared + (pair - flash->first_head) * flash->packed_floats + panel * NR * flash->dim;
+  return flash->cpu->shared + (pair - flash->first_head) * flash->packed_floats + panel * NR * flash->depth;
 }
 static float *packed_values(const struct flash *flash, int64_t pair, int64_t block) {
   return packed_keys(flash, pair, flash->key_panels) + block * flash->block_panels * NR * flash->dim_panels * NR;
@@ -71,9 +69,9 @@ static void pack_block(const struct flash *flash, int64_t pair, int64_t block) {
       if (key < flash->nk)
         load_row(flash, att->k, batch_row, key, first, 1, rows[j]);
       else
-        memset(rows[j], 0, (size_t)dim * sizeof(float));
+        memset(rows[j], 0, (size_t)flash->depth * sizeof(float));
     }
-    V(pack_columns)(packed_keys(flash, pair, panel), from, dim);
+    V(pack_columns)(packed_keys(flash, pair, panel), from, flash->depth);
   }
   int64_t keys = (panel1 - panel0) * NR;
   float *to = packed_values(flash, pair, block);
@@ -115,57 +113,69 @@ static void add_bias(const struct flash *flash, int64_t query, int64_t head, int
   }
 }
 
-/* The state of a block of queries. */
+/* A strip of MR queries: the rotated and scaled rows, and the state of their softmax. */
 struct strip {
   float q[MR * AP];
-  float out[MR * AP];
+  float out[MR * AP]; /* the weighted sum of values so far, relative to 2^max */
   float max[MR], sum[MR];
 };
 
-/* Scores of one strip against one block of keys, softmax, and the weighted sum of values. */
-static void attend(const struct flash *flash, struct strip *strip, int64_t pair, int64_t query0, int64_t block,
-                   float *scores) {
+/* Turns the scores of one query against a block of keys, of which it sees `seen`, into weights, and rescales what it
+ * has gathered when the maximum has grown. */
+static void softmax_row(struct strip *strip, int64_t i, float *scores, int64_t keys, int64_t seen, int64_t out_cols) {
+  for (int64_t j = seen > 0 ? seen : 0; j < keys; j++)
+    scores[j] = -INFINITY;
+  vf old = vset(strip->max[i]), m0 = old, m1 = old;
+  for (int64_t j = 0; j < keys; j += NR) {
+    m0 = vmax(m0, vload(scores + j));
+    m1 = vmax(m1, vload(scores + j + VL));
+  }
+  vf max = vmax_all(vmax(m0, m1)), sum0 = {0}, sum1 = {0};
+  for (int64_t j = 0; j < keys; j += NR) {
+    vf p0 = vexp2(vload(scores + j) - max), p1 = vexp2(vload(scores + j + VL) - max);
+    vstore(scores + j, p0);
+    vstore(scores + j + VL, p1);
+    sum0 += p0;
+    sum1 += p1;
+  }
+  vf keep = vexp2(old - max);
+  strip->sum[i] = strip->sum[i] * keep[0] + vsum(sum0 + sum1);
+  strip->max[i] = max[0];
+  if (keep[0] == 1)
+    return;
+  float *out = strip->out + i * AP;
+  for (int64_t c = 0; c < out_cols; c += VL)
+    vstore(out + c, vload(out + c) * keep);
+}
+
+/* `count` strips from query0 on against one block of keys: scores, softmax, weighted sum of values. The strips share
+ * each panel of keys and of values while it is in the first-level cache. */
+static void attend(const struct flash *flash, struct strip *strips, int64_t count, int64_t pair, int64_t query0,
+                   int64_t block, float *scores) {
   const struct attention *att = flash->att;
   int64_t panel0 = block * flash->block_panels, panel1 = min64(panel0 + flash->block_panels, flash->key_panels);
   int64_t key0 = panel0 * NR, have = min64(panel1 * NR, flash->nk) - key0, keys = (panel1 - panel0) * NR;
   vf sum[MR][2];
   for (int64_t panel = panel0; panel < panel1; panel++) {
-    micro_sum(sum, strip->q, packed_keys(flash, pair, panel), flash->dim);
-    micro_store(sum, scores + (panel - panel0) * NR, AP, STORE_SET);
+    for (int64_t s = 0; s < count; s++) {
+      micro_sum(sum, strips[s].q, packed_keys(flash, pair, panel), flash->depth);
+      micro_store(sum, scores + s * MR * AP + (panel - panel0) * NR, AP, STORE_SET);
+    }
   }
-  for (int i = 0; i < MR; i++) {
-    float *row = scores + i * AP;
-    int64_t query = query0 + i, seen = have;
+  for (int64_t r = 0; r < count * MR; r++) {
+    float *row = scores + r * AP;
+    int64_t query = query0 + r;
     if (att->bias_y && query < flash->nq)
       add_bias(flash, query, pair % att->heads, key0, have, row);
-    if (att->causal)
-      seen = min64(seen, query + 1 - key0);
-    for (int64_t j = seen > 0 ? seen : 0; j < keys; j++)
-      row[j] = -INFINITY;
-    vf m = vload(row);
-    for (int64_t j = VL; j < keys; j += VL)
-      m = vmax(m, vload(row + j));
-    float max = strip->max[i];
-    for (int j = 0; j < VL; j++)
-      max = max < m[j] ? m[j] : max;
-    vf total = {0};
-    vf top = vset(max);
-    for (int64_t j = 0; j < keys; j += VL) {
-      vf p = vexp2(vload(row + j) - top);
-      total += p;
-      vstore(row + j, p);
-    }
-    float keep = exp2f(strip->max[i] - max);
-    strip->max[i] = max;
-    strip->sum[i] = strip->sum[i] * keep + vsum(total);
-    if (keep != 1)
-      for (int64_t c = 0; c < flash->dim_panels * NR; c += VL)
-        vstore(strip->out + i * AP + c, vload(strip->out + i * AP + c) * keep);
+    softmax_row(&strips[r / MR], r % MR, row, keys, att->causal ? min64(have, query + 1 - key0) : have,
+                flash->dim_panels * NR);
   }
   const float *values = packed_values(flash, pair, block);
   for (int64_t p = 0; p < flash->dim_panels; p++) {
-    micro_sum(sum, scores, values + p * keys * NR, keys);
-    micro_store(sum, strip->out + p * NR, AP, STORE_ADD);
+    for (int64_t s = 0; s < count; s++) {
+      micro_sum(sum, scores + s * MR * AP, values + p * keys * NR, keys);
+      micro_store(sum, strips[s].out + p * NR, AP, STORE_ADD);
+    }
   }
 }
 
@@ -182,17 +192,17 @@ static void query_block(const struct flash *flash, int64_t pair, int64_t index, 
       if (query < flash->nq)
         load_row(flash, att->q, batch_row, query, first, factor, strips[s].q + i * AP);
       else
-        memset(strips[s].q + i * AP, 0, (size_t)dim * sizeof(float));
+        memset(strips[s].q + i * AP, 0, (size_t)flash->depth * sizeof(float));
       strips[s].max[i] = -INFINITY;
       strips[s].sum[i] = 0;
       memset(strips[s].out + i * AP, 0, (size_t)(flash->dim_panels * NR) * sizeof(float));
     }
   }
   for (int64_t block = 0; block < flash->blocks; block++) {
-    for (int64_t s = 0; s < count; s++) {
-      int64_t q0 = query0 + s * MR;
-      if (!att->causal || block * flash->block_panels * NR < q0 + MR)
-        attend(flash, &strips[s], pair, q0, block, scores);
+    for (int64_t s = 0; s < count; s += TOGETHER) {
+      int64_t together = min64(TOGETHER, count - s), q0 = query0 + s * MR;
+      if (!att->causal || block * flash->block_panels * NR < q0 + together * MR)
+        attend(flash, strips + s, together, pair, q0, block, scores);
     }
   }
   for (int64_t i = 0; i < queries; i++) {
@@ -218,13 +228,14 @@ void V(attention)(struct device *dev, const struct attention *att) {
                         .nq = att->q.rows / att->batch,
                         .nk = att->k.rows / att->batch,
                         .dim = att->q.cols / att->heads};
+  flash.depth = round_up(flash.dim, STEP);
   flash.dim_panels = div_up(flash.dim, NR);
   flash.key_panels = div_up(flash.nk, NR);
   flash.blocks = div_up(flash.key_panels, MAX_KEYS / NR);
   flash.block_panels = div_up(flash.key_panels, flash.blocks);
   flash.blocks = div_up(flash.key_panels, flash.block_panels);
   flash.query_blocks = div_up(flash.nq, STRIPS * MR);
-  flash.packed_floats = flash.key_panels * NR * (flash.dim + flash.dim_panels * NR);
+  flash.packed_floats = flash.key_panels * NR * (flash.depth + flash.dim_panels * NR);
   int64_t pairs = (int64_t)att->batch * att->heads, at_once = SHARED_FLOATS / flash.packed_floats;
   if (flash.dim > MAX_DIM || at_once == 0) {
     ref_ops.attention(dev, att);

@@ -12,7 +12,7 @@
 
 enum {
   TILE = 6, /* inputs to a side */
-  STEP = 4, /* outputs to a side */
+  OUT = 4,  /* outputs to a side */
   POINTS = TILE * TILE,
   TILES = 24,                                         /* in a block; a multiple of MR */
   SUMS_FLOATS = SCRATCH_FLOATS - POINTS * TILES * AP, /* for the products of a block */
@@ -33,17 +33,10 @@ struct conv_job {
   int64_t tiles;
 };
 
-static int64_t div_up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-static int64_t min64(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-
 /* ---- weights: [point][panel of NR outputs][input][NR] ---- */
 
 static int64_t weight_at(int64_t out, int64_t in, int64_t point, int64_t n, int64_t c) {
-  return ((point * div_up(out, NR) + n / NR) * in + c) * NR + n % NR;
+  return ((point * div_up(out, NR) + n / NR) * round_up(in, STEP) + c) * NR + n % NR;
 }
 
 /* G g: 3 weights to 6. */
@@ -81,13 +74,13 @@ static void prepare_items(void *arg, int64_t begin, int64_t end, int worker) {
 
 static size_t prepared_size(const struct device *dev, int out, int in) {
   (void)dev;
-  return (size_t)POINTS * (size_t)(div_up(out, NR) * NR) * (size_t)in * sizeof(float);
+  return (size_t)POINTS * (size_t)(round_up(out, NR) * round_up(in, STEP)) * sizeof(float);
 }
 
 static sam3_status prepare(struct device *dev, struct conv3x3 *conv, struct sam3_error *err) {
   struct conv_job job = {.cpu = cpu_of(dev), .conv = conv};
   size_t size = prepared_size(dev, (int)conv->w.rows, (int)(conv->w.cols / 9));
-  conv->prepared = mem_pages(size); /* zeros: also the columns that fill up the last panel */
+  conv->prepared = mem_pages(size); /* zeros, also where panels are filled up */
   if (!conv->prepared)
     return fail_memory(err, size, "the prepared weights of a convolution");
   pool_for(job.cpu->pool, conv->w.rows, NR, prepare_items, &job);
@@ -128,7 +121,7 @@ static inline __attribute__((always_inline)) void output_1d(vf *m, int stride) {
 static void input_tile(const struct conv_job *job, int64_t tile, int64_t slot, int64_t c0, int64_t cols,
                        float *panels) {
   const float *from[POINTS], *coarse[POINTS];
-  int row0 = (int)(tile / job->tiles_x) * STEP - 1, col0 = (int)(tile % job->tiles_x) * STEP - 1;
+  int row0 = (int)(tile / job->tiles_x) * OUT - 1, col0 = (int)(tile % job->tiles_x) * OUT - 1;
   for (int i = 0; i < POINTS; i++) {
     int row = row0 + i / TILE, col = col0 + i % TILE;
     bool in = tile < job->tiles && row >= 0 && row < job->h && col >= 0 && col < job->w;
@@ -156,8 +149,8 @@ static void input_tile(const struct conv_job *job, int64_t tile, int64_t slot, i
 /* Output channels n0 .. n0 + cols - 1 of a tile, from sums [36][TILES][stride]. */
 static void output_tile(const struct conv_job *job, int64_t tile, int64_t slot, int64_t n0, int64_t cols,
                         const float *sums, int64_t stride) {
-  int row0 = (int)(tile / job->tiles_x) * STEP, col0 = (int)(tile % job->tiles_x) * STEP;
-  int rows = (int)min64(STEP, job->h - row0), row_cols = (int)min64(STEP, job->w - col0);
+  int row0 = (int)(tile / job->tiles_x) * OUT, col0 = (int)(tile % job->tiles_x) * OUT;
+  int rows = (int)min64(OUT, job->h - row0), row_cols = (int)min64(OUT, job->w - col0);
   for (int64_t c = 0; c < cols; c += VL) {
     int64_t n = cols - c;
     vf m[POINTS], b = job->conv->b ? vload_part(job->conv->b + n0 + c, n) : (vf){0};
@@ -165,7 +158,7 @@ static void output_tile(const struct conv_job *job, int64_t tile, int64_t slot, 
       m[i] = vload(sums + ((int64_t)i * TILES + slot) * stride + c);
     for (int i = 0; i < TILE; i++)
       output_1d(m + i, TILE);
-    for (int i = 0; i < STEP; i++)
+    for (int i = 0; i < OUT; i++)
       output_1d(m + i * TILE, 1);
     for (int y = 0; y < rows; y++)
       for (int x = 0; x < row_cols; x++)
@@ -186,7 +179,7 @@ static void products(const struct conv_job *job, const float *panels, int64_t c0
       const float *w = (const float *)job->conv->prepared + weight_at(out, in, point, panel * NR, c0);
       for (int64_t i = 0; i < TILES; i += MR) {
         float *to = sums + (point * TILES + i) * stride + (panel - panel0) * NR;
-        micro_sum(sum, panels + (point * TILES + i) * AP, w, depth);
+        micro_sum(sum, panels + (point * TILES + i) * AP, w, round_up(depth, STEP));
         if (c0 == 0)
           micro_store(sum, to, stride, STORE_SET);
         else
@@ -223,8 +216,8 @@ static void conv_items(void *arg, int64_t begin, int64_t end, int worker) {
 static void conv3x3(struct device *dev, struct tensor y, struct tensor x, const struct tensor *coarse, int h, int w,
                     const struct conv3x3 *conv) {
   struct conv_job job = {.cpu = cpu_of(dev), .conv = conv, .y = y, .x = x, .coarse = coarse, .h = h, .w = w};
-  job.tiles_x = (int)div_up(w, STEP);
-  job.tiles = div_up(h, STEP) * job.tiles_x;
+  job.tiles_x = (int)div_up(w, OUT);
+  job.tiles = div_up(h, OUT) * job.tiles_x;
   pool_for(job.cpu->pool, div_up(job.tiles, TILES), 1, conv_items, &job);
 }
 

@@ -50,16 +50,6 @@ struct plan {
   bool first_k;
 };
 
-static inline int64_t min64(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-static inline int64_t div_up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-static inline int64_t round_up(int64_t a, int64_t b) {
-  return div_up(a, b) * b;
-}
-
 /* ---- packing of w ---- */
 
 /* len floats of row `row` of w from column k0, converted and rounded; zeros outside. Uses `buffer` unless the floats
@@ -274,7 +264,7 @@ void V(product)(struct cpu_device *cpu, const struct product *prod) {
   int64_t grid = plan.grid;
 
   int64_t k_steps = div_up(prod->k, grid * AP);
-  plan.kc = div_up(prod->k, grid * k_steps);
+  plan.kc = round_up(div_up(prod->k, grid * k_steps), STEP);
 
   /* Rows: blocks of equal height, as many for each worker. */
   int64_t rounds = div_up(prod->m, threads * grid * MAX_MC);
