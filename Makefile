@@ -1,0 +1,40 @@
+# A thin front of Meson. SANITIZE=address,undefined or SANITIZE=thread builds beside the ordinary build;
+# MESON_FLAGS are passed to meson setup, TEST_FLAGS to meson test.
+SANITIZE ?=
+comma := ,
+BUILD ?= build$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
+RUNS ?= 3
+SETUP := $(if $(SANITIZE),-Db_sanitize=$(SANITIZE) -Db_lundef=false --buildtype=debugoptimized) $(MESON_FLAGS)
+
+all: $(BUILD)/build.ninja
+	ninja -C $(BUILD)
+
+$(BUILD)/build.ninja:
+	tools/packages.sh build test
+	meson setup $(SETUP) $(BUILD)
+
+test: all
+	meson test -C $(BUILD) --print-errorlogs $(TEST_FLAGS)
+
+# The demo model on one of the scenes it came with: masks drawn into demo.png.
+demo: all
+	tools/demo.sh $(BUILD)/src/cli/sam3 demo.png
+
+bench: all
+	$(BUILD)/src/cli/sam3 bench -n $(RUNS)
+
+install: all
+	meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(DESTDIR))
+
+format:
+	git ls-files '*.c' '*.h' | xargs clang-format -i
+
+# Every fuzz target for SECONDS.
+SECONDS ?= 60
+fuzz:
+	tools/fuzz.sh $(SECONDS)
+
+clean:
+	rm -rf build build-address-undefined build-thread build-fuzz demo.png
+
+.PHONY: all test demo bench install format fuzz clean

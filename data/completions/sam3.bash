@@ -1,0 +1,37 @@
+# bash completion for sam3
+_sam3() {
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
+  local model='-m --model -d --device --dtype'
+  COMPREPLY=()
+  if ((COMP_CWORD == 1)); then
+    COMPREPLY=($(compgen -W 'segment info devices bench tokenize convert help version --help --version' -- "$cur"))
+    return
+  fi
+  case $prev in
+  --dtype) COMPREPLY=($(compgen -W 'f32 bf16 f16' -- "$cur")) && return ;;
+  --format) COMPREPLY=($(compgen -W 'json coco yolo labelme polygons' -- "$cur")) && return ;;
+  -d | --device) COMPREPLY=($(compgen -W 'cpu cpu:0 ref' -- "$cur")) && return ;;
+  --masks) COMPREPLY=($(compgen -d -- "$cur")) && return ;;
+  -p | --prompt | --box | --not-box | -t | --threshold | -n | --runs | --max-pixels) return ;;
+  esac
+  if [[ $cur == -* ]]; then
+    local flags=
+    case $command in
+    segment)
+      flags="$model -p --prompt --box --not-box --prompts -t --threshold --json -o --output --format --overlay
+        --masks --max-pixels -q --quiet"
+      ;;
+    info) flags="$model --tensors --json" ;;
+    devices) flags=--json ;;
+    bench) flags="$model --random-weights --image -p --prompt -n --runs --json" ;;
+    tokenize) flags='-m --model' ;;
+    convert) flags=--dtype ;;
+    esac
+    COMPREPLY=($(compgen -W "$flags -h --help" -- "$cur"))
+  elif [[ $command == help ]]; then
+    COMPREPLY=($(compgen -W 'segment info devices bench tokenize convert' -- "$cur"))
+  else
+    COMPREPLY=($(compgen -f -- "$cur"))
+  fi
+}
+complete -o filenames -F _sam3 sam3
