@@ -4,7 +4,7 @@
   expect.py MODEL_DIR IMAGE --prompts FILE|JSON [--threshold 0.5|auto] [--all]
 
 `auto` puts the threshold into the widest gap between scores. --all adds "queries" to each result: score and box of
-every query, whatever the threshold. MODEL_DIR is any directory that make_model.py writes (plain or hub layout).
+every query, whatever the threshold, with the masks of detections, or of the best query when there is none. MODEL_DIR is any directory that make_model.py writes (plain or hub layout).
 """
 import argparse
 import json
@@ -15,6 +15,9 @@ from pycocotools import mask as coco
 
 import images
 from network import Network, full_masks
+
+
+LABEL = "visual"  # of detections of a prompt without text
 
 
 def run_length(mask):
@@ -46,16 +49,20 @@ def expect(network, path, prompts, threshold=None, all_queries=False, most=6):
     doc.update(threshold=threshold, results=[])
     for prompt, a in zip(prompts, answers):
         order = np.argsort(-a["scores"], kind="stable")
-        kept = [int(q) for q in order if a["scores"][q] > threshold]
+        found = int((a["scores"] > threshold).sum())
+        top = order[:max(found, 1)].copy()
+        masks = [run_length(m) for m in full_masks(a["masks"][top], width, height)]
+        queries = [{"score": round(float(a["scores"][q]), 7), "box": [round(float(v), 4) for v in a["boxes"][q]]}
+                   for q in order]
+        label = LABEL if prompt.get("text") is None else prompt["text"]
         result = {"prompt": {"text": prompt.get("text"), "boxes": prompt.get("boxes") or []},
-                  "presence": round(a["presence"], 7), "detections": []}
-        for i, (q, mask) in enumerate(zip(kept, full_masks(a["masks"][kept], width, height))):
-            result["detections"].append({
-                "id": i, "label": prompt.get("text") or "visual", "score": round(float(a["scores"][q]), 7),
-                "box": [round(float(v), 4) for v in a["boxes"][q]], "area": int(mask.sum()), "mask": run_length(mask)})
+                  "presence": round(a["presence"], 7),
+                  "detections": [{"id": i, "label": label, **queries[i], "area": int(coco.area(masks[i])),
+                                  "mask": masks[i]} for i in range(found)]}
         if all_queries:
-            result["queries"] = [{"score": round(float(a["scores"][q]), 7),
-                                  "box": [round(float(v), 4) for v in a["boxes"][q]]} for q in order]
+            result["queries"] = queries
+            for query, mask in zip(queries, masks):
+                query["mask"] = mask
         doc["results"].append(result)
     return doc
 
