@@ -65,6 +65,17 @@ struct tokens {
   int count;
 };
 
+static sam3_status tokenize(const struct call *call, size_t prompt, const char *text, struct tokens *out) {
+  const sam3_model *model = call->session->model;
+  const struct config_text *c = &model->network.config.text;
+  TRY(tokenizer_encode(model->tokenizer, text, strlen(text), c->context, out->ids, &out->count, call->err));
+  for (int i = 0; i < out->count; i++)
+    if (out->ids[i] >= c->vocab)
+      return fail(call->err, SAM3_ERR_ARGUMENT, "prompt %zu, \"%s\": token %d is beyond the model's vocabulary of %d",
+                  prompt, text, (int)out->ids[i], c->vocab);
+  return SAM3_OK;
+}
+
 /* The slot that holds the text, or -1. */
 static int find_text(const sam3_session *s, const struct tokens *t) {
   for (int i = 0; i < TEXT_SLOTS; i++)
@@ -274,8 +285,7 @@ static sam3_status segment_group(const struct call *call, const struct sam3_prom
   int slots[TEXT_BATCH];
   for (int i = 0; i < n; i++) {
     const char *text = prompts[first + i].text ? prompts[first + i].text : BOX_TEXT;
-    TRY(tokenizer_encode(s->model->tokenizer, text, strlen(text), s->model->network.config.text.context, tokens[i].ids,
-                         &tokens[i].count, call->err));
+    TRY(tokenize(call, first + (size_t)i, text, &tokens[i]));
   }
   struct watcher watcher;
   struct run r = session_run(s, session_watch(s, &watcher, prompt_fraction, (double)first, (double)total));
