@@ -18,7 +18,7 @@ test: all
 
 # The demo model on one of the scenes it came with: masks drawn into demo.png.
 demo: all
-	tools/demo.sh $(BUILD)/src/cli/sam3 demo.png
+	$(BUILD)/src/cli/sam3 segment -m models/demo models/demo/samples/traffic.jpg -p car -p bus --overlay demo.png
 
 bench: all
 	$(BUILD)/src/cli/sam3 bench -n $(RUNS)

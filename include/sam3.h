@@ -216,7 +216,7 @@ typedef enum sam3_format {
 } sam3_format;
 
 /* Results as text; free the string with free(). `image_path` and `model` are named in the document. A JSON document
- * is one line without a line feed at its end, so that several make JSON Lines. */
+ * is one line with its line feed, so that several make JSON Lines. */
 SAM3_API sam3_status sam3_results_format(const struct sam3_results *results, sam3_format format, const char *model,
                                          const char *image_path, char **text, struct sam3_error *err);
 /* The image with coloured masks, outlines, labels and scores; the ending of `path` chooses .png or .jpg. */

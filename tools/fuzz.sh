@@ -7,7 +7,7 @@ seconds=${1:-60}
 build=build-fuzz
 [ -f $build/build.ninja ] || CC=clang meson setup -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false \
   --buildtype=debugoptimized $build
-ninja -C $build
+ninja -C $build fuzzers
 passed=0 failed=0
 for target in $build/tests/fuzz/fuzz_*; do
   [ -f "$target" ] && [ -x "$target" ] || continue

@@ -10,7 +10,6 @@ set -eu
 
 build='make gcc libc6-dev meson ninja-build pkg-config libfreetype-dev libjansson-dev libjpeg-dev
   libspng-dev libunistring-dev libwebp-dev zlib1g-dev'
-run='fonts-dejavu-core'
 test='libcmocka-dev python3 python3-numpy'
 tools='git clang clang-format'
 
@@ -20,7 +19,7 @@ list=
 wanted=
 for group; do
   case $group in
-  build) wanted="$wanted $build $run" ;;
+  build) wanted="$wanted $build" ;;
   test) wanted="$wanted $test" ;;
   tools) wanted="$wanted $tools" ;;
   *)

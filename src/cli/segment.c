@@ -238,7 +238,7 @@ static bool write_text(struct sink *sink, const char *stem, const char *text) {
 static bool write_sink(struct sink *sink, const struct sam3_results *results, const char *model, const char *image,
                        const char *stem) {
   struct sam3_error err;
-  char *text, *line = NULL;
+  char *text;
   if (sam3_results_format(results, sink->format, model, image, &text, &err) != SAM3_OK)
     return failed(&err), false;
   if (sink->format == SAM3_FORMAT_COCO && !sink->each) {
@@ -246,11 +246,7 @@ static bool write_sink(struct sink *sink, const struct sam3_results *results, co
     free(text);
     return true;
   }
-  size_t length = strlen(text);
-  bool ended = !length || text[length - 1] == '\n';
-  need(asprintf(&line, "%s%s", text, ended ? "" : "\n") < 0 ? NULL : line);
-  bool written = write_text(sink, stem, line);
-  free(line);
+  bool written = write_text(sink, stem, text);
   free(text);
   return written;
 }
