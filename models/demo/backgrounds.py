@@ -150,9 +150,10 @@ KINDS = ((plain, 10), (gradient, 18), (clouds, 18), (stripes, 8), (tiles, 8), (l
 HELD_OUT = (marble, plaid, ripples)       # never seen in training
 
 
-def draw(rng, width, height, held_out=False):
-    """A random background; held_out ones are of kinds that training never shows."""
-    kind = rng.choice(HELD_OUT) if held_out else rng.choices([k for k, _ in KINDS], [w for _, w in KINDS])[0]
+def draw(rng, width, height, held_out=False, kind=None):
+    """A random background; held_out ones are of kinds that training never shows; kind: that one."""
+    if kind is None:
+        kind = rng.choice(HELD_OUT) if held_out else rng.choices([k for k, _ in KINDS], [w for _, w in KINDS])[0]
     out = np.array(kind(rng, width, height), np.float32)
     if rng.random() < 0.25:
         out *= (0.75 + 0.5 * noise(rng, width, height, 3, 2))[..., None]

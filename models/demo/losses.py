@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 
+from concepts import NAMES
 from network import GRID, VIT, WIDTH
 
 WEIGHTS = dict(cls=4.0, box=5.0, giou=2.0, presence=2.0, mask=10.0, dice=4.0, whole=1.0,
-               many_box=5.0, many_giou=2.0, many_dice=1.0, patch=1.0, patch_box=2.0, phrase=0.5, which=1.0, part=2.0, part_box=3.0)
+               many_box=5.0, many_giou=2.0, many_dice=1.0, patch=1.0, patch_box=2.0, phrase=0.5, which=1.0, concept=1.0, part=2.0, part_box=3.0)
 MANY = 4                # nearest queries an object teaches beside its own
 
 
@@ -26,9 +27,10 @@ class TrainingHeads(nn.Module):
         self.fused = nn.Linear(WIDTH, 5)               # fused patch: is it asked for; left, top, right, bottom
         self.part = nn.Linear(VIT, 16)                 # bare patch: its 4 x 4 sub-patches belong to a thing
         self.part_box = nn.Linear(VIT, 4)              # bare patch: the box of its thing
+        self.concept = nn.Linear(VIT, len(NAMES))      # bare patch: the concept it shows
         self.scale = nn.Parameter(torch.tensor(0.0))   # phrase against patch
         self.bias = nn.Parameter(torch.tensor(-6.0))
-        for m in (self.fused, self.part, self.part_box):
+        for m in (self.fused, self.part, self.part_box, self.concept):
             nn.init.normal_(m.weight, std=0.02)
             nn.init.zeros_(m.bias)
         nn.init.constant_(self.fused.bias[:1], -2.0)
@@ -94,6 +96,8 @@ def patch_boxes(raw):
 def dense_losses(heads, spatial, feature, words, b):
     """What bare patches show.  spatial [B, VIT, G, G], feature [B, D, G, G], words [K, D] one a phrase."""
     tokens, f = spatial.flatten(2).transpose(1, 2), feature.flatten(2).transpose(1, 2)
+    words = words - words.mean(0)             # what all phrases share (start, end, articles) would drown the difference
+    words = words / words.pow(2).mean().sqrt()
     logits = f @ words.T * heads.scale.exp() / math.sqrt(WIDTH) + heads.bias                # [B, G*G, K]
     owned = b["owner"] >= 0                                                                 # [B, G*G]
     fits = torch.where(owned[..., None], b["fits"][b["owner"].clamp(min=0)], 0)             # 1, 0, or -1: unclear
@@ -103,11 +107,12 @@ def dense_losses(heads, spatial, feature, words, b):
     out["part"] = F.binary_cross_entropy_with_logits(part, b["part"])
     box = patch_boxes(heads.part_box(tokens))[owned]
     out["part_box"] = (box - b["thing_box"][b["owner"][owned]]).abs().mean() * 4
-    fits, logits = fits[..., :b["names"]], logits[..., :b["names"]]                         # one phrase a concept
-    named = (fits > 0).any(-1)
-    out["which"] = F.cross_entropy(logits[named], fits[named].argmax(-1)) if named.any() else 0 * logits.sum()
-    with torch.no_grad():
-        out["acc"] = (logits[named].argmax(-1) == fits[named].argmax(-1)).float().mean()
+    some = owned & (fits[..., :len(NAMES)] > 0).any(-1)                                     # phrases begin with NAMES
+    name, guess = fits[..., :len(NAMES)][some].argmax(-1), logits[..., :len(NAMES)][some]
+    if len(name):
+        out["which"] = F.cross_entropy(guess, name)
+        out["concept"] = F.cross_entropy(heads.concept(tokens[some]), name)
+        out["acc"] = (guess.argmax(-1) == name).float().mean().detach()
     return out
 
 

@@ -92,6 +92,19 @@ def _start_values(model):
         mlp.layer2.weight[:, :2] = -slope[:, None]
 
 
+@torch.no_grad()
+def whiten_patches(model, images):
+    """Start the patch embedding as the principal components of the patches of uint8 [B, SIZE, SIZE, 3], nearly whitened:
+    a random one shows little but each patch's mean colour."""
+    px = torch.nn.functional.unfold(pixels(images), PATCH, stride=PATCH).transpose(1, 2).flatten(0, 1)
+    values, vectors = torch.linalg.eigh(torch.cov(px.T))
+    top = values.argsort(descending=True)[:VIT]
+    scale = (values[top] / values[top[0]] + 1e-4) ** -0.4 / values[top[0]].sqrt()
+    weight = model.vision_encoder.backbone.embeddings.patch_embeddings.projection.weight
+    mixed = torch.linalg.qr(torch.randn(VIT, VIT))[0]          # no channel is louder than another
+    weight.copy_((mixed @ (vectors[:, top] * scale).T).view(weight.shape))
+
+
 class Tokenizer:
     """Phrases to CLIP ids [N, T] int64, padded with 0 to the longest, and their mask [N, T] bool."""
 
@@ -175,7 +188,7 @@ def geometry(model, feature, position, b):
     cls = enc.cls_embed.weight[None].expand(len(feature), -1, -1)
     tokens = enc.prompt_layer_norm(enc.final_proj(torch.cat([tokens, cls], 1)))
     mask = torch.cat([b.given, b.given.new_ones(len(feature), 1)], 1)
-    attend = torch.zeros(mask.shape).masked_fill(~mask, -1e9)[:, None, None]
+    attend = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -1e9)[:, None, None]
     for layer in enc.layers:
         tokens = layer(prompt_feats=tokens, vision_feats=flat(feature), vision_pos_encoding=flat(position), prompt_mask=attend)
     return enc.output_layer_norm(tokens), mask
@@ -204,7 +217,7 @@ def forward(model, b, mask_rows=None):
     out = dict(boxes=(raw + model.detr_decoder.box_head(h)).sigmoid(), presence=dec.presence_logits.squeeze(-1),
                logits=model.dot_product_scoring(h, prompt, pmask).squeeze(-1), patches=enc.last_hidden_state,
                spatial=spatial, feature=coarse)
-    rows = torch.arange(len(feature)) if mask_rows is None else mask_rows
+    rows = torch.arange(len(feature), device=feature.device) if mask_rows is None else mask_rows
     if len(rows):
         used, at = b.image[rows].unique(return_inverse=True)
         fine = [layer(spatial[used])[at] for layer in fpn[:2]] + [feature[rows]]

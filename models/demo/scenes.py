@@ -75,6 +75,14 @@ def plan(rng):
     return plans
 
 
+def crowd(rng):
+    """Many kinds, one thing of each: what the dense stage learns most from."""
+    names = rng.sample(C.NAMES, rng.randrange(9, 15))
+    paint = lambda n: rng.choice(list(C.PALETTE)) if C.CONCEPTS[n].colours and rng.random() < 0.6 else None
+    return [Plan(n, 1, rng.uniform(0.2, 0.36), [paint(n)]) for n in names] + [
+        Plan(g, 1, rng.uniform(0.15, 0.3), [None]) for g in rng.sample(list(C.DISTRACTORS), rng.randrange(3))]
+
+
 def pick_sprite(rng, fonts, name, colour):
     """(sprite, colour name or None) of a concept or distractor in one of the fonts."""
     concept = C.CONCEPTS.get(name)
@@ -140,33 +148,36 @@ def shadow(rng, image, alpha, x, y, size):
     paste(image, np.concatenate([np.zeros_like(a).repeat(3, 2), a], 2), x - pad + int(dx), y - pad + int(dy))
 
 
-def finish(rng, image):
+def finish(rng, image, hard):
     """Damage of camera and file: colour cast, light, blur, noise, JPEG. float32 0..1 in, uint8 out."""
-    if rng.random() < 0.6:
+    if rng.random() < 0.6 * hard:
         image = image @ colour_matrix(rng, 4, (0.65, 1.25), (0.75, 1.15)).T
         image = image * np.array([rng.uniform(0.93, 1.07) for _ in range(3)], np.float32)
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 * hard:
         image = np.clip(image, 0, 1) ** rng.uniform(0.75, 1.35)
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 * hard:
         g = np.random.default_rng(rng.getrandbits(32))
         image = image + g.normal(0, rng.uniform(0.01, 0.06), image.shape).astype(np.float32)
     im = Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8))
     scale = math.sqrt(im.size[0] * im.size[1]) / 224
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 * hard:
         im = im.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.1) * scale))
-    if rng.random() < 0.35:
+    if rng.random() < 0.35 * hard:
         f = io.BytesIO()
         im.save(f, "JPEG", quality=rng.randrange(30, 92))
         im = Image.open(f).convert("RGB")
     return np.asarray(im)
 
 
-def draw_scene(seed, width=224, height=224, aspect=1.0, fonts=(sprites.NOTO,), plans=None, damage=True, held_out=False):
+def draw_scene(seed, width=224, height=224, aspect=1.0, fonts=(sprites.NOTO,), plans=None, hard=1.0, held_out=False,
+               ground=None):
     """One scene.  aspect: how much wider than its pixels the picture is meant to be seen (a 4:3 picture squeezed
     into a square has 4/3).  plans: what to draw, by default a random choice.
-    held_out: over a kind of background that training never shows."""
+    hard: 0..1, how much things are turned and tinted and the picture is damaged.
+    held_out: over a kind of background that training never shows.  ground: a function of
+    backgrounds.py to draw it with."""
     rng = random.Random(f"scene {seed}")
-    image = backgrounds.draw(rng, width, height, held_out)
+    image = backgrounds.draw(rng, width, height, held_out, ground)
     owner = np.full((height, width), -1, np.int16)
     plans = plan(rng) if plans is None else plans
     todo = [(p, i) for p in plans for i in range(p.count)]
@@ -179,8 +190,8 @@ def draw_scene(seed, width=224, height=224, aspect=1.0, fonts=(sprites.NOTO,), p
         for attempt in range(6):
             size = unit * p.size * rng.uniform(0.75, 1.3) * (1 - 0.08 * attempt)
             turn = rng.random()
-            angle = rng.gauss(0, 6 if upright else 14) if turn < 0.85 or upright else rng.uniform(-180, 180)
-            patch = place(rng, sprite, size, math.radians(angle), rng.random() < 0.5, rng.gauss(0, 0.08), aspect)
+            angle = rng.gauss(0, hard * (6 if upright else 14)) if turn > 0.12 * hard or upright else rng.uniform(-180, 180)
+            patch = place(rng, sprite, size, math.radians(angle), rng.random() < 0.5, rng.gauss(0, 0.08 * hard), aspect)
             x, y = (int(rng.uniform(0.03, 0.97) * n - s / 2) for n, s in ((width, patch.shape[1]), (height, patch.shape[0])))
             x0, y0 = max(-x, 0), max(-y, 0)
             ink = patch[y0:height - y, x0:width - x, 3] > 0.5
@@ -192,9 +203,10 @@ def draw_scene(seed, width=224, height=224, aspect=1.0, fonts=(sprites.NOTO,), p
                 break
         else:
             continue
-        turned = colour_matrix(rng, 6 if p.name in C.CONCEPTS and C.CONCEPTS[p.name].colours else 14, (0.75, 1.2), (0.8, 1.1))
+        hue = hard * (6 if p.name in C.CONCEPTS and C.CONCEPTS[p.name].colours else 14)
+        turned = colour_matrix(rng, hue, (1 - 0.25 * hard, 1 + 0.2 * hard), (1 - 0.2 * hard, 1 + 0.1 * hard))
         patch[..., :3] = patch[..., :3] @ turned.T
-        if rng.random() < 0.4:                          # light from one side
+        if rng.random() < 0.4 * hard:                   # light from one side
             ramp = np.linspace(*rng.choice(((1.1, 0.7), (0.7, 1.1))), patch.shape[rng.random() < 0.5], dtype=np.float32)
             patch[..., :3] *= ramp[:, None, None] if len(ramp) == patch.shape[0] else ramp[None, :, None]
         np.clip(patch[..., :3], 0, patch[..., 3:], out=patch[..., :3])
@@ -210,14 +222,15 @@ def draw_scene(seed, width=224, height=224, aspect=1.0, fonts=(sprites.NOTO,), p
         ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         if len(ys):
             things.append(Thing(name, colour, mask, (int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1)))
-    return Scene(finish(rng, image) if damage else (image.clip(0, 1) * 255).astype(np.uint8), things)
+    return Scene(finish(rng, image, hard), things)
 
 
-def training_scene(seed, size, fonts):
-    """A square scene as the model sees it: pictures of all proportions arrive squeezed into a square."""
+def training_scene(seed, size, fonts, crowded=0.0, hard=1.0):
+    """A square scene as the model sees it: pictures of all proportions arrive squeezed into a square.
+    crowded: the share of scenes that show a crowd."""
     rng = random.Random(f"shape {seed}")
     aspect = math.exp(rng.choice((0, rng.uniform(-0.6, 0.6), math.log(4 / 3), math.log(1.5))))
-    return draw_scene(seed, size, size, aspect, fonts)
+    return draw_scene(seed, size, size, aspect, fonts, crowd(rng) if rng.random() < crowded else None, hard)
 
 
 def main():
