@@ -130,7 +130,7 @@ static void input_tile(const struct conv_job *job, int64_t tile, int64_t slot, i
                                         ((int64_t)(row / 2) * (job->w / 2) + col / 2) * job->coarse->stride
                                   : NULL;
   }
-  for (int64_t c = 0; c < cols; c += VL) {
+  for (int64_t c = 0; c < round_up(cols, STEP); c += VL) {
     vf d[POINTS];
     for (int i = 0; i < POINTS; i++) {
       d[i] = from[i] ? vload_part(from[i] + c, cols - c) : (vf){0};
