@@ -52,10 +52,8 @@ struct plan {
 
 /* ---- packing of w ---- */
 
-/* len floats of row `row` of w from column k0, converted and rounded; zeros outside. Uses `buffer` unless the floats
- * can be read in place. */
-static const float *w_row(const struct product *prod, sam3_dtype round, int64_t row, int64_t k0, int64_t len,
-                          float *buffer) {
+const float *V(w_row)(const struct product *prod, sam3_dtype round, int64_t row, int64_t k0, int64_t len,
+                      float *buffer) {
   const struct tensor *w = &prod->w;
   int64_t have = row < prod->n ? min64(len, prod->k - k0) : 0;
   if (w->dtype == SAM3_F32 && round == SAM3_F32 && have == len)
@@ -76,11 +74,11 @@ static void pack_w(const struct plan *plan, int64_t k_step, const struct operand
   sam3_dtype round = plan->cpu->device.dtype;
   for (int j = 0; j < NR; j++) {
     int64_t n = plan->n0 + panel * NR + j;
-    from[j] = w_row(plan->prod, round, n + (op->first & 1) * plan->nc, k0 + (op->first >> 1) * kc, kc, rows[j]);
+    from[j] = V(w_row)(plan->prod, round, n + (op->first & 1) * plan->nc, k0 + (op->first >> 1) * kc, kc, rows[j]);
     if (op->second < 0)
       continue;
     const float *second =
-        w_row(plan->prod, round, n + (op->second & 1) * plan->nc, k0 + (op->second >> 1) * kc, kc, other);
+        V(w_row)(plan->prod, round, n + (op->second & 1) * plan->nc, k0 + (op->second >> 1) * kc, kc, other);
     float sign = (float)op->sign;
     for (int64_t p = 0; p < kc; p++)
       rows[j][p] = from[j][p] + sign * second[p];
@@ -184,21 +182,19 @@ static int64_t y_row(const struct product *prod, int64_t row) {
   return (2 * gy + prod->tap / 2) * 2 * prod->grid_w + 2 * gx + prod->tap % 2;
 }
 
-/* `cols` sums of a row to columns n0 and on of y. */
-static void write_row(const struct plan *plan, int64_t row, int64_t n0, int64_t cols, const float *sums) {
-  const struct product *prod = plan->prod;
+void V(write_row)(const struct product *prod, int64_t row, int64_t n0, int64_t cols, const float *sums, bool first) {
   float *y = prod->y + y_row(prod, row) * prod->y_stride + n0;
-  const float *b = plan->first_k && prod->b ? prod->b + n0 : NULL;
-  const float *residual = !plan->first_k   ? y
-                          : prod->residual ? prod->residual + row * prod->residual_stride + n0
-                                           : NULL;
-  enum activation act = prod->act;
+  const float *b = first && prod->b ? prod->b + n0 : NULL, *residual = NULL;
+  if (!first)
+    residual = y;
+  else if (prod->residual)
+    residual = prod->residual + row * prod->residual_stride + n0;
   for (int64_t c = 0; c < cols; c += VL) {
     int64_t n = cols - c;
     vf v = vload_part(sums + c, n);
     if (b)
       v += vload_part(b + c, n);
-    v = vactivate(v, act);
+    v = vactivate(v, prod->act);
     if (residual)
       v += vload_part(residual + c, n);
     vstore_part(y + c, v, n);
@@ -239,7 +235,7 @@ static void block(const struct plan *plan, int64_t item, float *scratch) {
     for (int64_t q = 0; q < grid; q++) {
       int64_t n = plan->n0 + q * plan->nc + panel0 * NR, cols = min64(nc, prod->n - n);
       if (cols > 0)
-        write_row(plan, m0 + i, n, cols, sums + i * stride + q * nc);
+        V(write_row)(prod, m0 + i, n, cols, sums + i * stride + q * nc, plan->first_k);
     }
   }
 }
@@ -257,6 +253,10 @@ static bool strassen_pays(const struct product *prod, int threads) {
 }
 
 void V(product)(struct cpu_device *cpu, const struct product *prod) {
+  if (prod->m <= FEW_ROWS) {
+    V(product_few_rows)(cpu, prod);
+    return;
+  }
   struct plan plan = {.prod = prod, .cpu = cpu, .steps = classical, .grid = 1, .step_count = 1};
   int threads = cpu->device.threads;
   if (strassen_pays(prod, threads))

@@ -131,6 +131,19 @@ struct product {
 /* y = act(x wᵀ + b) + residual. */
 void V(product)(struct cpu_device *cpu, const struct product *prod);
 
+/* The same for at most FEW_ROWS rows: no packing. */
+enum { FEW_ROWS = 40 };
+void V(product_few_rows)(struct cpu_device *cpu, const struct product *prod);
+
+/* len floats of row `row` of w from column k0, converted and rounded; zeros outside. Uses `buffer` unless the floats
+ * can be read in place. */
+const float *V(w_row)(const struct product *prod, sam3_dtype round, int64_t row, int64_t k0, int64_t len,
+                      float *buffer);
+
+/* Writes `cols` sums of a row to columns n0 and on of y: with bias, activation and residual, or, unless `first`, added
+ * to what is there. */
+void V(write_row)(const struct product *prod, int64_t row, int64_t n0, int64_t cols, const float *sums, bool first);
+
 void V(linear)(struct device *dev, struct tensor y, struct tensor x, const struct linear *lin, enum activation act,
                const struct tensor *residual);
 void V(deconv2x2)(struct device *dev, struct tensor y, struct tensor x, int h, int w, const struct deconv2x2 *deconv,
