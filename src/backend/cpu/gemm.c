@@ -107,36 +107,35 @@ static void pack_w_items(void *job, int64_t begin, int64_t end, int worker) {
 
 /* ---- packing of x ---- */
 
-/* to[p] = x[row, k0 + p] for p < len, zeros outside of x. */
-static void copy_x(float *to, const struct product *prod, int64_t row, int64_t k0, int64_t len) {
-  int64_t have = row < prod->m ? min64(len, prod->k - k0) : 0;
-  if (have > 0)
-    memcpy(to, prod->x + row * prod->x_stride + k0, (size_t)have * sizeof *to);
-  else
-    have = 0;
-  if (have < len)
-    memset(to + have, 0, (size_t)(len - have) * sizeof *to);
+/* Where x[row, k0] stands, and how many of `len` columns from there are in x. */
+static const float *x_at(const struct product *prod, int64_t row, int64_t k0, int64_t len, int64_t *have) {
+  *have = row < prod->m && k0 < prod->k ? min64(len, prod->k - k0) : 0;
+  return *have ? prod->x + row * prod->x_stride + k0 : NULL;
 }
 
-static void add_x(float *to, const struct product *prod, int64_t row, int64_t k0, int64_t len, int sign) {
-  int64_t have = row < prod->m ? min64(len, prod->k - k0) : 0;
-  const float *from = prod->x + row * prod->x_stride + k0;
-  int64_t p = 0;
-  if (sign > 0)
-    for (; p < have; p++)
-      to[p] += from[p];
-  else
-    for (; p < have; p++)
-      to[p] -= from[p];
+/* to[p] = a[p] + sign * b[p]; what lies beyond a or b is 0. */
+static void combine(float *to, int64_t len, const float *a, int64_t a_len, const float *b, int64_t b_len, float sign) {
+  int64_t both = min64(a_len, b_len), p = 0;
+  for (; p < both; p++)
+    to[p] = a[p] + sign * b[p];
+  for (; p < a_len; p++)
+    to[p] = a[p];
+  for (; p < b_len; p++)
+    to[p] = sign * b[p];
+  for (; p < len; p++)
+    to[p] = 0;
 }
 
 static void pack_x(const struct plan *plan, int64_t m0, int64_t k_step, const struct operand *op, int64_t mc,
                    float *to) {
+  const struct product *prod = plan->prod;
   int64_t kc = plan->kc, k0 = plan->k0 + k_step * plan->grid * kc;
   for (int64_t i = 0; i < mc; i++) {
-    copy_x(to + i * AP, plan->prod, m0 + (op->first >> 1) * mc + i, k0 + (op->first & 1) * kc, kc);
+    int64_t a_len, b_len = 0;
+    const float *a = x_at(prod, m0 + (op->first >> 1) * mc + i, k0 + (op->first & 1) * kc, kc, &a_len), *b = NULL;
     if (op->second >= 0)
-      add_x(to + i * AP, plan->prod, m0 + (op->second >> 1) * mc + i, k0 + (op->second & 1) * kc, kc, op->sign);
+      b = x_at(prod, m0 + (op->second >> 1) * mc + i, k0 + (op->second & 1) * kc, kc, &b_len);
+    combine(to + i * AP, kc, a, a_len, b, b_len, (float)op->sign);
   }
 }
 
