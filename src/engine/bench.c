@@ -95,6 +95,7 @@ static sam3_status time_prompt(struct bench *b, double *ms, struct sam3_error *e
 }
 
 static sam3_status time_run(struct bench *b, int run, struct sam3_error *err) {
+  meter_stop(&b->time);
   memset(b->time.sums, 0, sizeof b->time.sums);
   double begin = read_clock(NULL);
   TRY(sam3_encode(b->session, b->image, b->features, err));
