@@ -7,6 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifdef CPU_ONEDNN
+#include "backend/cpu/onednn.h"
+#endif
 #include "base/error.h"
 #include "base/memory.h"
 
@@ -17,8 +20,8 @@ extern const struct cpu_variant cpu_variant_base;
 extern const struct cpu_variant cpu_variant_avx2, cpu_variant_wide, cpu_variant_avx512;
 #endif
 
-int cpu_variants(const struct cpu_variant **list, int capacity) {
-  const struct cpu_variant *have[4];
+/* The variants of our own kernels. */
+static int own_variants(const struct cpu_variant *have[3]) {
   int count = 0;
 #ifdef CPU_X86
   __builtin_cpu_init();
@@ -26,12 +29,41 @@ int cpu_variants(const struct cpu_variant **list, int capacity) {
   if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
     have[count++] = &cpu_variant_avx512;
-  if (avx2) {
+  if (avx2)
     have[count++] = &cpu_variant_avx2;
-    have[count++] = &cpu_variant_wide;
-  }
 #endif
   have[count++] = &cpu_variant_base;
+  return count;
+}
+
+#ifdef CPU_ONEDNN
+static void linear_by_onednn(struct device *dev, struct tensor y, struct tensor x, const struct linear *lin,
+                             enum activation act, const struct tensor *residual) {
+  struct cpu_device *cpu = cpu_of(dev);
+  if (!onednn_linear(dev, y, x, lin, act, residual, &cpu->failed))
+    cpu->own_linear(dev, y, x, lin, act, residual);
+}
+
+static void install_onednn(struct device_ops *ops) {
+  const struct cpu_variant *own[3];
+  own_variants(own);
+  own[0]->install(ops);
+  ops->linear = linear_by_onednn;
+}
+
+static const struct cpu_variant variant_onednn = {.name = "onednn", .install = install_onednn};
+#endif
+
+int cpu_variants(const struct cpu_variant **list, int capacity) {
+  const struct cpu_variant *have[5];
+  int count = own_variants(have);
+#ifdef CPU_X86
+  if (count > 1)
+    have[count++] = &cpu_variant_wide;
+#endif
+#ifdef CPU_ONEDNN
+  have[count++] = &variant_onednn;
+#endif
   if (count > capacity)
     count = capacity;
   memcpy(list, have, (size_t)count * sizeof *list);
@@ -87,6 +119,13 @@ static size_t workspace_size(int threads) {
   return (SHARED_FLOATS + (size_t)threads * SCRATCH_FLOATS) * sizeof(float);
 }
 
+static sam3_status cpu_sync(struct device *dev, struct sam3_error *err) {
+  struct cpu_device *cpu = cpu_of(dev);
+  bool failed = cpu->failed;
+  cpu->failed = false;
+  return failed ? fail(err, SAM3_ERR_DEVICE, "device \"%s\": oneDNN failed in a product", dev->name) : SAM3_OK;
+}
+
 static void cpu_close(struct device *dev) {
   struct cpu_device *cpu = cpu_of(dev);
   pool_close(cpu->pool);
@@ -107,6 +146,11 @@ sam3_status cpu_open_variant(const char *name, sam3_dtype dtype, const struct cp
   cpu->ops = ref_ops;
   cpu->ops.name = "cpu";
   cpu->ops.close = cpu_close;
+  cpu->ops.sync = cpu_sync;
+  const struct cpu_variant *own[3];
+  own_variants(own);
+  own[0]->install(&cpu->ops);
+  cpu->own_linear = cpu->ops.linear;
   variant->install(&cpu->ops);
   cpu->shared = mem_pages(workspace);
   sam3_status status = cpu->shared ? pool_open(cores, count, &cpu->pool, err)
@@ -124,5 +168,9 @@ sam3_status cpu_open_variant(const char *name, sam3_dtype dtype, const struct cp
 sam3_status cpu_open(const char *name, sam3_dtype dtype, struct device **dev, struct sam3_error *err) {
   const struct cpu_variant *best;
   cpu_variants(&best, 1);
+#ifdef CPU_ONEDNN
+  if (dtype == SAM3_BF16 && onednn_has_bf16())
+    best = &variant_onednn;
+#endif
   return cpu_open_variant(name, dtype, best, dev, err);
 }

@@ -10,8 +10,11 @@ struct cpu_device {
   struct device device;
   struct device_ops ops;
   struct pool *pool;
-  float *shared;  /* SHARED_FLOATS: packed weights, or packed keys and values */
-  float *scratch; /* SCRATCH_FLOATS for each worker */
+  void (*own_linear)(struct device *, struct tensor, struct tensor, const struct linear *, enum activation,
+                     const struct tensor *); /* where linear is oneDNN's */
+  bool failed;                               /* an operator did; sync() says so */
+  float *shared;                             /* SHARED_FLOATS: packed weights, or packed keys and values */
+  float *scratch;                            /* SCRATCH_FLOATS for each worker */
 };
 
 enum {
