@@ -10,6 +10,8 @@ set -eu
 
 build='make gcc libc6-dev meson ninja-build pkg-config libfreetype-dev libjansson-dev libjpeg-dev
   libspng-dev libunistring-dev libwebp-dev zlib1g-dev'
+# Used when the distribution has it.
+optional='libdnnl-dev'
 test='libcmocka-dev python3 python3-numpy'
 tools='git clang clang-format'
 
@@ -40,44 +42,40 @@ fi
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then
-    "$@"
+    env DEBIAN_FRONTEND=noninteractive "$@" </dev/null >&2
   elif command -v sudo >/dev/null; then
-    sudo "$@"
+    sudo env DEBIAN_FRONTEND=noninteractive "$@" >&2
   else
-    echo "$0: missing:$missing; run this as root: apt-get install$missing" >&2
+    echo "$0: run this as root: $*" >&2
     exit 1
   fi
 }
 
-find_missing() {
-  missing=
-  installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' 2>/dev/null)
-  for package in $wanted; do
-    case "$installed
-" in
-    *"installed $package
-"*) ;;
-    *) missing="$missing $package" ;;
+# Those of the given packages that are not installed.
+missing() {
+  installed=$(dpkg-query -W -f ' ${db:Status-Status}:${Package} ' 2>/dev/null)
+  for package; do
+    case $installed in
+    *" installed:$package "*) ;;
+    *) echo "$package" ;;
     esac
   done
 }
 
 install_missing() {
-  find_missing
-  if [ -n "$missing" ]; then
-    echo "installing:$missing" >&2
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q update </dev/null >&2
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 install \
-      --no-install-recommends $missing </dev/null >&2
-  fi
+  needed=$(missing "$@")
+  [ -z "$needed" ] || as_root apt-get -q update
+  for package in $(missing $optional); do
+    apt-cache show "$package" >/dev/null 2>&1 && needed="$needed $package"
+  done
+  [ -z "$needed" ] || as_root apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $needed
 }
 
-install_missing
+install_missing $wanted
 # Clang's sanitizer and fuzzer libraries are a package of its version.
 case " $* " in
 *' tools '*)
   version=$(clang -dumpversion)
-  wanted="libclang-rt-${version%%.*}-dev"
-  install_missing
+  install_missing "libclang-rt-${version%%.*}-dev"
   ;;
 esac
