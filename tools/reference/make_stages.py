@@ -16,7 +16,8 @@ import presets
 import tensors
 from network import Network
 
-SEEDS = {"ash": 1, "birch": 1, "cedar": 1, "dogwood": 1, "elm": 3}
+# Of cedar, whose stages have few values: one with which none of them is close to zero.
+SEEDS = {"ash": 1, "birch": 1, "cedar": 14, "dogwood": 1, "elm": 3}
 SIZE = (640, 480)  # of the original image, in whose pixels boxes are
 BOXES = [{"box": [50.5, 318.25, 187.75, 386.5], "label": 1}, {"box": [281.25, 315.5, 398.5, 369.125], "label": 0},
          {"box": [379.625, 376.75, 578.5, 470.25], "label": 1}]
