@@ -88,7 +88,7 @@ static void bench_linear(const struct bench *bench, const char *what, int m, int
   snprintf(label, sizeof label, "linear %s %d x %d x %d", what, m, n, k);
   print_flops(bench, label, time, 2.0 * m * n * k);
   if (m <= 32)
-    print_bytes(bench, "   its weights", time, 2 * (double)n * k * (double)dtype_size(dtype));
+    print_bytes(bench, "   its weights", time, (double)n * k * (double)dtype_size(dtype));
   free(b.x.data);
   free(b.y.data);
   free(b.residual.data);
