@@ -23,7 +23,7 @@ void sam3_results_free(struct sam3_results *results) {
 }
 
 const char *result_label(const struct sam3_result *result) {
-  return result->text ? result->text : "visual";
+  return result->text && *result->text ? result->text : "visual";
 }
 
 static bool finite4(const float *v) {

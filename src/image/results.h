@@ -4,7 +4,7 @@
 
 #include "sam3.h"
 
-/* The class of a result's detections: the prompt's text, or "visual" when it had boxes only. */
+/* The class of a result's detections: the prompt's text, or "visual" when it had none. */
 const char *result_label(const struct sam3_result *result);
 
 /* Numbers are finite, masks have the image's size and sound run lengths. SAM3_ERR_ARGUMENT names the detection. */

@@ -133,7 +133,7 @@ def compare(test, case, document, path, name, score=SCORE, box=BOX, least_iou=IO
         test.assertLessEqual(abs(g["presence"] - e["presence"]), score, "presence")
         test.assertEqual([d["id"] for d in g["detections"]], list(range(len(g["detections"]))))
         for want, got in pair(test, e["detections"], g["detections"], score, box):
-            test.assertEqual(got["label"], "visual" if e["prompt"]["text"] is None else e["prompt"]["text"])
+            test.assertEqual(got["label"], e["prompt"]["text"] or "visual")
             test.assertEqual(got["mask"]["size"], size)
             mask = decode_mask(got["mask"])
             test.assertEqual(got["area"], int(mask.sum()))
