@@ -65,9 +65,13 @@ class Trainer:
             for o, saved in zip(self.optimisers, s["optimisers"]):
                 o.load_state_dict(saved)
             self.average, self.n = s["average"], s["n"]
+        elif a.init:
+            self.model.load_state_dict(network.Sam3Model.from_pretrained(a.init, dtype=torch.float32).state_dict())
+            self.n["scenes"] = a.dense_scenes
         else:
             network.whiten_patches(self.model, np.stack([
                 scenes.training_scene(f"patches {a.seed}/{k}", SIZE, tuple(a.fonts), 0.5).image for k in range(100)]))
+        if not self.file.exists():
             self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
 
     def _optimisers(self):
@@ -143,6 +147,7 @@ def arguments():
     arg = ap.add_argument
     arg("--state", type=Path, required=True, help="folder of the training state and its log")
     arg("--export", type=Path, help="write the checkpoint here and stop")
+    arg("--init", type=Path, help="begin with the full stage from this checkpoint, where there is no state yet")
     arg("--pause", type=Path, help="wait while this file exists")
     arg("--seed", type=int, default=1)
     arg("--fonts", nargs="+", default=[sprites.NOTO], help="colour emoji fonts, the first complete")
