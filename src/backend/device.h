@@ -139,8 +139,9 @@ struct device {
   size_t workspace; /* bytes that the device took for itself */
 };
 
-/* Opens "ref", "cpu" (all cores that this process may use), "cpu:N" or "cpu:A-B". A dtype that the hardware has no
- * products for runs in f32 arithmetic on weights rounded to it. Close with device_close. */
+/* Opens "ref", "cpu" (all cores that this process may use), "cpu:N" or "cpu:A-B". Where the
+ * hardware has no products of `dtype`, the device's dtype is SAM3_F32: rounding would cost accuracy and gain nothing.
+ * Close with device_close. */
 sam3_status device_open(const char *name, sam3_dtype dtype, struct device **dev, struct sam3_error *err);
 void device_close(struct device *dev);
 

@@ -100,7 +100,8 @@ const struct argp model_argp = {
              "a Hugging Face directory, a .safetensors file or sam3.pt (default: $SAM3_MODEL, then the demo model)",
              10},
             {"device", 'd', "DEVICE", 0, "cpu (default), cpu:0, cpu:0-3, or ref: the slow reference", 0},
-            {"dtype", KEY_DTYPE, "DTYPE", 0, "what to compute in: f32 (default), bf16 or f16", 0},
+            {"dtype", KEY_DTYPE, "DTYPE", 0,
+             "what to compute in: f32 (default), bf16 or f16; f32 where the CPU has no such units", 0},
             {0}},
     .parser = parse_model};
 

@@ -58,7 +58,7 @@ void attend_sequences(struct run *r, struct tensor y, const struct tensor *resid
 
 void mlp(struct run *r, struct tensor y, struct tensor x, const struct mlp_weights *w, enum activation act,
          struct tensor residual) {
-  const int64_t most = (int64_t)52 << 20; /* bytes of hidden layer alive at a time */
+  const int64_t most = (int64_t)100 << 20; /* bytes of hidden layer alive at a time */
   int64_t hidden = w->up.w.rows, pieces = (x.rows * hidden * (int64_t)sizeof(float) + most - 1) / most;
   int64_t step = (x.rows + pieces - 1) / pieces;
   size_t mark = arena_mark(r->arena);

@@ -31,7 +31,7 @@ void encode_vision(struct run *r, struct tensor y, const uint8_t *image) {
   const struct vision_weights *w = &r->net->vision;
   const struct token_order *order = &r->plan->order;
   size_t mark = arena_mark(r->arena);
-  struct tensor x = take(r, order->tokens, c->dim), h = take(r, order->tokens, c->dim);
+  struct tensor x = take(r, order->tokens, c->dim), h = y; /* y serves as the layers' scratch until it is written */
 
   size_t patches_mark = arena_mark(r->arena);
   struct tensor patches = take(r, order->tokens, w->patch.w.cols);
