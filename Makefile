@@ -16,10 +16,6 @@ $(BUILD)/build.ninja:
 test: all
 	meson test -C $(BUILD) --print-errorlogs $(TEST_FLAGS)
 
-# The demo model on one of the scenes it came with: masks drawn into demo.png.
-demo: all
-	$(BUILD)/src/cli/sam3 segment -m models/demo models/demo/samples/traffic.jpg -p car -p bus --overlay demo.png
-
 bench: all
 	$(BUILD)/src/cli/sam3 bench -n $(RUNS)
 
@@ -35,6 +31,6 @@ fuzz:
 	tools/fuzz.sh $(SECONDS)
 
 clean:
-	rm -rf build build-address-undefined build-thread build-fuzz demo.png
+	rm -rf build build-address-undefined build-thread build-fuzz
 
-.PHONY: all test demo bench install format fuzz clean
+.PHONY: all test bench install format fuzz clean
