@@ -45,7 +45,9 @@ static sam3_status status_of(int code) {
     return SAM3_ERR_MEMORY;
   case JERR_FILE_WRITE:
     return SAM3_ERR_IO;
+#if JPEG_LIB_VERSION < 70 /* Ubuntu builds libjpeg-turbo with the API of version 8, which decodes it */
   case JERR_ARITH_NOTIMPL:
+#endif
   case JERR_BAD_PRECISION:
   case JERR_COMPONENT_COUNT:
   case JERR_CONVERSION_NOTIMPL:
