@@ -78,8 +78,9 @@ static sam3_status axis_create(struct axis *axis, int in, int out, struct sam3_e
   return SAM3_OK;
 }
 
-/* The kernels are compiled twice where the loader can choose: SSE2 lacks the 32-bit product. */
-#if defined(__x86_64__) && defined(__GLIBC__)
+/* The kernels are compiled twice where the loader can choose: SSE2 lacks the 32-bit product. GCC's thread sanitizer is
+ * not ready yet when the loader asks. */
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_THREAD__)
 #define VECTOR_CLONES __attribute__((target_clones("avx2", "default")))
 #else
 #define VECTOR_CLONES
