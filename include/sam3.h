@@ -101,8 +101,8 @@ SAM3_API sam3_status sam3_model_tokenize(const sam3_model *model, const char *te
 SAM3_API void sam3_model_close(sam3_model *model);
 
 /* Writes the checkpoint `in` (whatever sam3_model_open takes) as a Hugging Face directory `out`, which must not exist:
- * config.json, model.safetensors with its floating-point tensors as `dtype`, tokenizer files. A tensor at a time, so
- * memory stays small; `out` appears when it is whole. */
+ * config.json, model.safetensors with the tensors that the image model uses as `dtype`, tokenizer files. A tensor at a
+ * time, so memory stays small; `out` appears when it is whole. */
 SAM3_API sam3_status sam3_model_convert(const char *in, const char *out, sam3_dtype dtype, struct sam3_error *err);
 
 /* ----------------------------------------------------------------------------------- sessions */
