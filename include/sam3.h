@@ -38,7 +38,9 @@ typedef enum sam3_status {
   SAM3_ERR_LIMIT,       /* over a limit: pixels, prompts, boxes, bytes */
   SAM3_ERR_MEMORY,      /* the system gave no memory */
   SAM3_ERR_DEVICE,      /* a device is missing or failed */
-  SAM3_ERR_CANCELLED,   /* the caller's progress callback asked to stop */
+  SAM3_ERR_CANCELLED,   /* the caller asked to stop */
+  SAM3_ERR_BUSY,        /* the queue is full: try again later */
+  SAM3_ERR_TIMEOUT,     /* not done before its deadline */
 } sam3_status;
 
 struct sam3_error {
@@ -69,6 +71,8 @@ SAM3_API sam3_status sam3_image_from_rgb(const uint8_t *pixels, int width, int h
 SAM3_API int sam3_image_width(const sam3_image *image);
 SAM3_API int sam3_image_height(const sam3_image *image);
 SAM3_API const uint8_t *sam3_image_pixels(const sam3_image *image); /* uint8 [height, width, 3] */
+/* Another reference to the same pixels, from any thread; each is freed on its own. */
+SAM3_API sam3_image *sam3_image_share(sam3_image *image);
 SAM3_API void sam3_image_free(sam3_image *image);
 
 /* ------------------------------------------------------------------------------------- models */
@@ -228,6 +232,132 @@ SAM3_API sam3_status sam3_results_write_masks(const struct sam3_results *results
                                               const char *stem, struct sam3_error *err);
 /* The mask as COCO's compressed string; free with free(). */
 SAM3_API sam3_status sam3_rle_to_string(const struct sam3_rle *rle, char **text, struct sam3_error *err);
+
+/* ------------------------------------------------------------------------------------ engines */
+
+/* A model on several devices, which answers requests from any thread. Each device has a worker, a thread or a process
+ * of its own; a request goes to one worker, or is split over all of them. Encoded images stay with the workers, so
+ * that further requests on the same sam3_image (or a share of it) are not encoded again. */
+typedef struct sam3_engine sam3_engine;
+
+typedef enum sam3_parallel {
+  SAM3_PARALLEL_AUTO, /* processes when there is more than one device */
+  SAM3_PARALLEL_THREADS,
+  SAM3_PARALLEL_PROCESSES,
+} sam3_parallel;
+
+typedef enum sam3_schedule {
+  SAM3_SCHEDULE_AUTO,      /* split while fewer requests wait than there are workers */
+  SAM3_SCHEDULE_REPLICATE, /* each request to one worker */
+  SAM3_SCHEDULE_SPLIT,     /* each request over all workers */
+} sam3_schedule;
+
+struct sam3_engine_options {
+  const char *const *devices; /* names as in sam3_session_options; none: "cpu" */
+  size_t n_devices;
+  sam3_dtype dtype;
+  sam3_parallel parallel;
+  sam3_schedule schedule;
+  size_t queue_requests; /* that may wait; 0: 256 */
+  uint64_t queue_bytes;  /* of their images; 0: 1 GB */
+  uint64_t cache_bytes;  /* of encoded images, for each worker; 0: 512 MB. One image is always kept. */
+  const char *worker;    /* program of a worker process, called as `worker worker FD`; NULL: this one */
+};
+
+/* Opens the model and starts the workers; returns when all are ready, or when one could not be started. `options` may
+ * be NULL. Free with sam3_engine_close, which cancels what is left, after the last job was freed. */
+SAM3_API sam3_status sam3_engine_open(const char *model_path, const struct sam3_engine_options *options,
+                                      sam3_engine **engine, struct sam3_error *err);
+/* The engine's model, for its name, description and tokenizer. */
+SAM3_API const sam3_model *sam3_engine_model(const sam3_engine *engine);
+SAM3_API void sam3_engine_close(sam3_engine *engine);
+
+struct sam3_request {
+  sam3_image *image;                 /* the engine shares it; free yours when you like */
+  const struct sam3_prompt *prompts; /* copied */
+  size_t n_prompts;
+  float threshold;
+  const char *client; /* who asks: clients take turns, and each is served in order; NULL is one of them */
+  bool background;    /* waits until nothing else does */
+  double seconds;     /* limit from now to the answer; 0: none */
+  /* Called whenever the job's state has changed, from threads of the engine: must return soon, and may call
+   * sam3_job_state, nothing else of the engine. NULL: none. */
+  void (*changed)(void *user);
+  void *user;
+};
+
+typedef struct sam3_job sam3_job;
+
+typedef enum sam3_phase { SAM3_QUEUED, SAM3_RUNNING, SAM3_DONE } sam3_phase;
+
+struct sam3_job_state {
+  sam3_phase phase;
+  sam3_status status;     /* when done */
+  size_t position;        /* when queued: requests to be served before it */
+  const char *stage;      /* when running: constant name */
+  double fraction;        /* when running: 0..1 of all */
+  double queued, running; /* seconds so far */
+  bool encoded;           /* the image was encoded for this request: not found with a worker */
+  char device[64];        /* that runs or ran it; joined by + when split */
+};
+
+/* Checks the prompts and queues the request. SAM3_ERR_BUSY: the queue is full. Free with sam3_job_free. */
+SAM3_API sam3_status sam3_engine_submit(sam3_engine *engine, const struct sam3_request *request, sam3_job **job,
+                                        struct sam3_error *err);
+SAM3_API struct sam3_job_state sam3_job_state(sam3_job *job);
+/* Waits for the end and hands over the results, once; their owner is then the caller (sam3_results_free). */
+SAM3_API sam3_status sam3_job_wait(sam3_job *job, struct sam3_results **results, struct sam3_error *err);
+/* Takes it out of the queue, or stops it at the next stage; it then ends with SAM3_ERR_CANCELLED. */
+SAM3_API void sam3_job_cancel(sam3_job *job);
+/* A job that is not done is cancelled. After this, `changed` is not called any more. */
+SAM3_API void sam3_job_free(sam3_job *job);
+
+typedef enum sam3_worker_state {
+  SAM3_WORKER_STARTING,
+  SAM3_WORKER_IDLE,
+  SAM3_WORKER_BUSY,
+  SAM3_WORKER_DEAD, /* failed too often in a row; the others go on */
+} sam3_worker_state;
+
+#define SAM3_MAX_STAGES 16
+
+/* What a worker has done since the engine was opened. */
+struct sam3_worker_stats {
+  char device[64];
+  sam3_worker_state state;
+  int process;       /* its id; 0: a thread */
+  uint64_t requests; /* answered, splits included */
+  uint64_t failures; /* requests that ended with an error of the worker */
+  uint64_t restarts;
+  uint64_t images;     /* encoded */
+  uint64_t cache_hits; /* requests that found their image encoded */
+  uint64_t cached;     /* encoded images now */
+  uint64_t memory;     /* bytes it has taken beyond the mapped weights, cached images included */
+  uint64_t weights;    /* mapped bytes */
+  double busy;         /* seconds */
+  double age;          /* seconds since it was first started */
+  struct sam3_stage_time {
+    const char *stage; /* NULL: no more */
+    uint64_t count;
+    double seconds;
+  } stages[SAM3_MAX_STAGES];
+};
+
+struct sam3_engine_stats {
+  sam3_parallel parallel;
+  sam3_schedule schedule;
+  size_t n_workers;
+  size_t queued, running; /* requests now */
+  uint64_t queued_bytes;
+  uint64_t accepted, rejected, done, failed, cancelled; /* requests so far; rejected: the queue was full */
+};
+
+SAM3_API struct sam3_engine_stats sam3_engine_stats(sam3_engine *engine);
+/* Of worker `index` < n_workers. */
+SAM3_API struct sam3_worker_stats sam3_engine_worker_stats(sam3_engine *engine, size_t index);
+
+/* The loop of a worker process, on the socket that the engine gave it; returns when the engine is gone. */
+SAM3_API sam3_status sam3_worker_run(int fd, struct sam3_error *err);
 
 /* --------------------------------------------------------------------------------- benchmarks */
 
