@@ -18,6 +18,7 @@ int devices_main(int argc, char **argv);
 int bench_main(int argc, char **argv);
 int tokenize_main(int argc, char **argv);
 int convert_main(int argc, char **argv);
+int worker_main(int argc, char **argv);
 
 /* ---- messages, all on stderr (message.c) ---- */
 

@@ -23,6 +23,7 @@ static const struct command {
     {"convert", convert_main, "write a checkpoint as a Hugging Face directory, in another dtype"},
     {"help", help_main, "this text, or the help of a command"},
     {"version", version_main, "the version"},
+    {"worker", worker_main, NULL}, /* how sam3 calls itself: not for people */
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)
 
@@ -60,7 +61,7 @@ static int no_such_command(const char *name) {
     return EXIT_USAGE;
   }
   const struct command *nearest = &commands[0];
-  for (size_t i = 1; i < N_COMMANDS; i++)
+  for (size_t i = 1; i < N_COMMANDS && commands[i].about; i++)
     if (distance(name, commands[i].name) < distance(name, nearest->name))
       nearest = &commands[i];
   if (distance(name, nearest->name) <= 3)
@@ -75,7 +76,7 @@ static void usage(FILE *to) {
               "Segment Anything 3: finds every instance of a phrase in an image.\n"
               "\n"
               "Commands:\n");
-  for (size_t i = 0; i < N_COMMANDS; i++)
+  for (size_t i = 0; i < N_COMMANDS && commands[i].about; i++)
     fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].about);
   fprintf(to, "\n"
               "Examples:\n"

@@ -6,13 +6,11 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "engine/session.h"
+#include "engine/task.h"
 #include "image/mask.h"
 
 /* What a box prompt without text is called, as in the original. */
 #define BOX_TEXT "visual"
-
-/* Prompts in one call. */
-#define MAX_PROMPTS 10000
 
 /* One call of sam3_segment. */
 struct call {
@@ -22,40 +20,13 @@ struct call {
   struct sam3_error *err;
 };
 
-/* -------------------------------------------------------------------------------------- arguments */
-
-static sam3_status check_box(const struct call *call, size_t prompt, size_t index, const struct sam3_box *box) {
-  const float w = (float)call->features->width, h = (float)call->features->height;
-  if (!(isfinite(box->x0) && isfinite(box->y0) && isfinite(box->x1) && isfinite(box->y1)))
-    return fail(call->err, SAM3_ERR_ARGUMENT, "prompt %zu, box %zu: coordinates must be finite", prompt, index);
-  if (!(box->x0 < box->x1 && box->y0 < box->y1))
-    return fail(call->err, SAM3_ERR_ARGUMENT, "prompt %zu, box %zu: [%g, %g, %g, %g] is not x0 < x1, y0 < y1", prompt,
-                index, box->x0, box->y0, box->x1, box->y1);
-  if (box->x0 < -w || box->y0 < -h || box->x1 > 2 * w || box->y1 > 2 * h)
-    return fail(call->err, SAM3_ERR_LIMIT,
-                "prompt %zu, box %zu: [%g, %g, %g, %g] leaves the image (%d x %d) by more than its own size", prompt,
-                index, box->x0, box->y0, box->x1, box->y1, call->features->width, call->features->height);
-  return SAM3_OK;
-}
-
 static sam3_status check_arguments(const struct call *call, const struct sam3_prompt *prompts, size_t n) {
-  if (call->features->session != call->session)
+  const sam3_features *f = call->features;
+  if (f->session != call->session)
     return fail(call->err, SAM3_ERR_ARGUMENT, "the features belong to another session");
-  if (!call->features->width)
+  if (!f->width)
     return fail(call->err, SAM3_ERR_ARGUMENT, "no image is encoded in the features");
-  if (!(call->threshold >= 0 && call->threshold <= 1))
-    return fail(call->err, SAM3_ERR_ARGUMENT, "threshold %g is not in 0..1", call->threshold);
-  if (n > MAX_PROMPTS)
-    return fail(call->err, SAM3_ERR_LIMIT, "%zu prompts: at most %d at a time", n, MAX_PROMPTS);
-  for (size_t i = 0; i < n; i++) {
-    if (!prompts[i].text && !prompts[i].n_boxes)
-      return fail(call->err, SAM3_ERR_ARGUMENT, "prompt %zu has neither text nor boxes", i);
-    if (prompts[i].n_boxes > MAX_BOXES)
-      return fail(call->err, SAM3_ERR_LIMIT, "prompt %zu has %zu boxes: at most %d", i, prompts[i].n_boxes, MAX_BOXES);
-    for (size_t b = 0; b < prompts[i].n_boxes; b++)
-      TRY(check_box(call, i, b, &prompts[i].boxes[b]));
-  }
-  return SAM3_OK;
+  return prompts_check(prompts, n, call->threshold, f->width, f->height, call->err);
 }
 
 /* ------------------------------------------------------------------------------------------ texts */
