@@ -233,6 +233,41 @@ SAM3_API sam3_status sam3_results_write_masks(const struct sam3_results *results
 /* The mask as COCO's compressed string; free with free(). */
 SAM3_API sam3_status sam3_rle_to_string(const struct sam3_rle *rle, char **text, struct sam3_error *err);
 
+/* ---------------------------------------------------------------------------------- launchers */
+
+/* torchrun, mpirun and srun start the same program once for each device, on one host or many, and tell each copy who
+ * it is. Rank 0 then opens an engine to which the others come over TCP; docs/launchers.md. */
+struct sam3_launch {
+  int rank, size;             /* of all processes; size 1: no launcher, and the rest does not count */
+  int local_rank, local_size; /* on this machine; local_size 0: not known */
+  char launcher[16];          /* "torchrun", "mpirun", "srun", "environment" */
+  char address[256];          /* host name or address of rank 0, and its port */
+  int port;
+  char run[128];    /* tells runs apart; "": not known */
+  char secret[128]; /* "": none. Travels in the clear. */
+  double seconds;   /* limit for all to meet */
+};
+
+typedef enum sam3_launcher {
+  SAM3_LAUNCHER_AUTO,        /* where it is unmistakable that torchrun, mpirun or srun started this process */
+  SAM3_LAUNCHER_NONE,        /* never */
+  SAM3_LAUNCHER_ENVIRONMENT, /* RANK, WORLD_SIZE, ... whoever has set them; an error when nobody has */
+} sam3_launcher;
+
+/* Reads what the launcher has told. SAM3_ERR_ARGUMENT names a variable that is missing or makes no sense. */
+SAM3_API sam3_status sam3_launch_from_environment(sam3_launcher launcher, struct sam3_launch *launch,
+                                                  struct sam3_error *err);
+/* The device of this rank: the local_rank-th of the list; without a list (n 0) its share of this machine's cores, or
+ * those that the launcher has bound it to. */
+SAM3_API sam3_status sam3_launch_device(const struct sam3_launch *launch, const char *const *devices, size_t n,
+                                        char device[64], struct sam3_error *err);
+struct sam3_engine_options;
+/* For ranks other than 0: goes to rank 0 and does what its engine asks, with the model at `model_path`, which must be
+ * the same one, on the device of sam3_launch_device for the devices of `options` (may be NULL; nothing else of them
+ * counts). Returns when rank 0 has closed its engine; SAM3_ERR_IO when it was not found in time, or is gone. */
+SAM3_API sam3_status sam3_launch_serve(const struct sam3_launch *launch, const char *model_path,
+                                       const struct sam3_engine_options *options, struct sam3_error *err);
+
 /* ------------------------------------------------------------------------------------ engines */
 
 /* A model on several devices, which answers requests from any thread. Each device has a worker, a thread or a process
@@ -262,6 +297,9 @@ struct sam3_engine_options {
   uint64_t queue_bytes;  /* of their images; 0: 1 GB */
   uint64_t cache_bytes;  /* of encoded images, for each worker; 0: 512 MB. One image is always kept. */
   const char *worker;    /* program of a worker process, called as `worker worker FD`; NULL: this one */
+  /* Of rank 0, NULL or of size 1: no launcher. The engine then has a worker for each rank: worker 0 is a thread on
+   * the device of this rank, and the others call sam3_launch_serve. It opens when all have come. */
+  const struct sam3_launch *launch;
 };
 
 /* Opens the model and starts the workers; returns when all are ready, or when one could not be started. `options` may
@@ -316,16 +354,16 @@ typedef enum sam3_worker_state {
   SAM3_WORKER_STARTING,
   SAM3_WORKER_IDLE,
   SAM3_WORKER_BUSY,
-  SAM3_WORKER_DEAD, /* failed too often in a row; the others go on */
+  SAM3_WORKER_DEAD, /* failed too often in a row; the others go on. A launcher's may come back. */
 } sam3_worker_state;
 
 #define SAM3_MAX_STAGES 16
 
 /* What a worker has done since the engine was opened. */
 struct sam3_worker_stats {
-  char device[64];
+  char device[64]; /* "cpu:0"; on another host "cpu:0@host" */
   sam3_worker_state state;
-  int process;       /* its id; 0: a thread */
+  int process;       /* its id, on its host; 0: a thread */
   uint64_t requests; /* answered, splits included */
   uint64_t failures; /* requests that ended with an error of the worker */
   uint64_t restarts;

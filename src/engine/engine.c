@@ -77,25 +77,16 @@ static sam3_status copy_text(const char *text, char **copy, struct sam3_error *e
   return text && !*copy ? fail_memory(err, strlen(text), text) : SAM3_OK;
 }
 
-static sam3_status take_options(sam3_engine *engine, const char *model_path, const struct sam3_engine_options *o,
-                                struct sam3_error *err) {
+/* A worker for each device, or for each rank of a launcher, the others of which say later what they compute on. */
+static sam3_status take_devices(sam3_engine *engine, const struct sam3_engine_options *o, struct sam3_error *err) {
   static const char *const only_cpu[] = {"cpu"};
   const char *const *devices = o->n_devices ? o->devices : only_cpu;
-  size_t n = o->n_devices ? o->n_devices : 1;
+  const bool launched = o->launch && o->launch->size > 1;
+  size_t n = launched ? (size_t)o->launch->size : o->n_devices ? o->n_devices : 1;
   if (n > MAX_WORKERS)
     return fail(err, SAM3_ERR_LIMIT, "%zu devices: at most %d", n, MAX_WORKERS);
-  TRY(copy_text(model_path, &engine->model_path, err));
-  TRY(copy_text(o->worker, &engine->program, err));
-  engine->parallel = o->parallel != SAM3_PARALLEL_AUTO ? o->parallel
-                     : n > 1                           ? SAM3_PARALLEL_PROCESSES
-                                                       : SAM3_PARALLEL_THREADS;
-  engine->schedule = o->schedule;
-  engine->queue_requests = o->queue_requests ? o->queue_requests : DEFAULT_QUEUE_REQUESTS;
-  engine->queue_bytes = o->queue_bytes ? o->queue_bytes : DEFAULT_QUEUE_BYTES;
-  engine->runner = (struct runner_options){.session.dtype = o->dtype,
-                                           .cache_bytes = o->cache_bytes ? o->cache_bytes : DEFAULT_CACHE_BYTES,
-                                           .model_path = engine->model_path,
-                                           .program = engine->program};
+  if (launched && o->launch->rank != 0)
+    return fail(err, SAM3_ERR_ARGUMENT, "rank %d has no engine: it serves rank 0", o->launch->rank);
   engine->workers = mem_zeroed(n, sizeof *engine->workers);
   engine->running = mem_zeroed(n, sizeof(struct sam3_job *));
   if (!engine->workers || !engine->running)
@@ -103,12 +94,34 @@ static sam3_status take_options(sam3_engine *engine, const char *model_path, con
   for (size_t i = 0; i < n; i++) {
     struct worker *w = &engine->workers[i];
     w->engine = engine;
-    if (strlen(devices[i]) >= sizeof w->device)
+    if (!launched && strlen(devices[i]) >= sizeof w->device)
       return fail(err, SAM3_ERR_DEVICE, "bad device name \"%.100s\"", devices[i]);
-    strcpy(w->device, devices[i]);
-    strcpy(w->stats.device, devices[i]);
+    if (!launched)
+      strcpy(w->device, devices[i]);
+    else if (i == 0)
+      TRY(sam3_launch_device(o->launch, o->devices, o->n_devices, w->device, err));
+    else
+      w->rank = (int)i;
+    strcpy(w->stats.device, w->device);
   }
   engine->n_workers = n;
+  return SAM3_OK;
+}
+
+static sam3_status take_options(sam3_engine *engine, const char *model_path, const struct sam3_engine_options *o,
+                                struct sam3_error *err) {
+  TRY(take_devices(engine, o, err));
+  TRY(copy_text(model_path, &engine->model_path, err));
+  TRY(copy_text(o->worker, &engine->program, err));
+  engine->parallel = o->parallel != SAM3_PARALLEL_AUTO ? o->parallel
+                     : engine->n_workers > 1           ? SAM3_PARALLEL_PROCESSES
+                                                       : SAM3_PARALLEL_THREADS;
+  engine->schedule = o->schedule;
+  engine->queue_requests = o->queue_requests ? o->queue_requests : DEFAULT_QUEUE_REQUESTS;
+  engine->queue_bytes = o->queue_bytes ? o->queue_bytes : DEFAULT_QUEUE_BYTES;
+  engine->runner = (struct runner_options){.session.dtype = o->dtype,
+                                           .cache_bytes = o->cache_bytes ? o->cache_bytes : DEFAULT_CACHE_BYTES,
+                                           .model_path = engine->model_path};
   return SAM3_OK;
 }
 
@@ -133,7 +146,12 @@ static sam3_status wait_until_ready(sam3_engine *engine, struct sam3_error *err)
 static sam3_status start(sam3_engine *engine, const char *model_path, const struct sam3_engine_options *options,
                          struct sam3_error *err) {
   TRY(take_options(engine, model_path, options, err));
+  if (engine->n_workers > 1 && engine->workers[1].rank)
+    TRY(meeting_open(options->launch, &engine->meeting, err)); /* first, so that the others find it soon */
   TRY(sam3_model_open(model_path, &engine->model, err));
+  engine->runner.description = sam3_model_describe(engine->model);
+  if (engine->meeting)
+    TRY(meeting_gather(engine->meeting, err));
   TRY(start_thread(&engine->keeper, &engine->has_keeper, keeper_main, engine, err));
   for (size_t i = 0; i < engine->n_workers; i++)
     TRY(start_thread(&engine->workers[i].thread, &engine->workers[i].has_thread, worker_main, &engine->workers[i],
@@ -172,6 +190,8 @@ void sam3_engine_close(sam3_engine *engine) {
       engine->running[i]->cancelled = true;
   pthread_cond_broadcast(&engine->work);
   pthread_mutex_unlock(&engine->lock);
+  if (engine->meeting)
+    meeting_end(engine->meeting);
   for (size_t i = 0; i < engine->n_workers; i++) {
     if (engine->workers[i].has_thread)
       pthread_join(engine->workers[i].thread, NULL);
@@ -182,6 +202,7 @@ void sam3_engine_close(sam3_engine *engine) {
   pthread_cond_destroy(&engine->work);
   pthread_cond_destroy(&engine->done);
   pthread_mutex_destroy(&engine->lock);
+  meeting_close(engine->meeting);
   sam3_model_close(engine->model);
   free(engine->workers);
   free(engine->running);

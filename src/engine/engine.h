@@ -5,8 +5,8 @@
 
 #include <pthread.h>
 
+#include "engine/meeting.h"
 #include "engine/queue.h"
-#include "engine/task.h"
 
 struct sam3_job {
   struct sam3_engine *engine;
@@ -47,6 +47,7 @@ struct worker {
   pthread_t thread;
   bool has_thread;
   char device[64];
+  int rank;              /* of the process that a launcher started and that comes by itself; 0: ours */
   struct runner *runner; /* NULL: not started, or lost; used by its own thread alone */
   struct cached *slots;
   int n_slots;
@@ -58,7 +59,8 @@ struct worker {
 struct sam3_engine {
   sam3_model *model;
   struct runner_options runner; /* but for the device */
-  char *model_path, *program;
+  char *model_path, *program;   /* of worker processes; NULL: this one */
+  struct meeting *meeting;      /* of the ranks that a launcher started, one a worker but for the first; NULL: none */
   sam3_parallel parallel;
   sam3_schedule schedule;
   struct worker *workers;

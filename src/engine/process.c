@@ -14,14 +14,16 @@
 #define TELL_AFTER 0.02 /* seconds between words on the same stage */
 
 struct process {
-  int socket, file;
+  const struct process_options *options;
+  int socket, file; /* -1: pixels come with the task */
   sam3_model *model;
   struct runner *runner;
   uint8_t *pixels;
   size_t pixels_size;
   const char *stage; /* last told */
   double told;
-  bool gone; /* the coordinator */
+  bool gone;   /* the coordinator */
+  bool closed; /* it said so before */
 };
 
 static sam3_status broken(struct sam3_error *err) {
@@ -79,17 +81,18 @@ static sam3_status do_task(struct process *p, struct wire *wire, struct sam3_res
   task.slot = (int)wire_get_u64(wire);
   image.width = (int)wire_get_u64(wire);
   image.height = (int)wire_get_u64(wire);
-  size_t size = wire_get_u64(wire);
+  uint64_t size = wire_get_u64(wire);
   task.threshold = (float)wire_get_f64(wire);
   struct sam3_prompt *prompts = wire_get_prompts(wire, &task.n_prompts);
   task.prompts = prompts;
-  if (!prompts || task.slot < 0 || task.slot >= p->runner->slots ||
-      (uint64_t)image.width * (uint64_t)image.height * 3 > size) {
+  const uint8_t *came = image.width && p->file < 0 ? wire_get(wire, size) : NULL;
+  if (!prompts || wire->failed || task.slot < 0 || task.slot >= p->runner->slots || image.width < 0 ||
+      image.height < 0 || (image.width && (uint64_t)image.width * (uint64_t)image.height * 3 + IMAGE_PADDING > size)) {
     prompts_free(prompts, task.n_prompts);
     return broken(err);
   }
-  sam3_status status = image.width ? map_pixels(p, size, err) : SAM3_OK;
-  image.pixels = p->pixels;
+  sam3_status status = image.width && !came ? map_pixels(p, size, err) : SAM3_OK;
+  image.pixels = came ? (uint8_t *)came : p->pixels;
   task.image = image.width ? &image : NULL;
   if (status == SAM3_OK)
     status = p->runner->ops->run(p->runner, &task, results, report, err);
@@ -104,6 +107,10 @@ static bool serve(struct process *p, struct wire *wire) {
   struct sam3_error failure;
   if (wire->kind == WIRE_CANCEL) /* came too late: the task is done */
     return true;
+  if (wire->kind == WIRE_CLOSE) {
+    p->closed = true;
+    return false;
+  }
   p->stage = NULL;
   sam3_status status = wire->kind == WIRE_RUN ? do_task(p, wire, &results, &report, &failure) : broken(&failure);
   if (p->gone)
@@ -125,22 +132,30 @@ static bool serve(struct process *p, struct wire *wire) {
 
 static sam3_status open_session(struct process *p, struct wire *wire, struct sam3_error *err) {
   char *path = wire_get_text(wire), *device = wire_get_text(wire);
-  struct runner_options options = {.session.device = device};
+  struct runner_options options = {.session.device = p->options->device ? p->options->device : device};
   options.session.dtype = (sam3_dtype)wire_get_u64(wire);
   options.cache_bytes = wire_get_u64(wire);
-  sam3_status status = wire->failed || wire->kind != WIRE_OPEN || p->file < 0 ? broken(err) : SAM3_OK;
+  char *description = wire_get_text(wire);
+  const char *own = p->options->model_path ? p->options->model_path : path;
+  sam3_status status = wire->failed || wire->kind != WIRE_OPEN || !own ? broken(err) : SAM3_OK;
   if (status == SAM3_OK)
-    status = sam3_model_open(path, &p->model, err);
+    status = sam3_model_open(own, &p->model, err);
+  if (status == SAM3_OK && description && strcmp(description, sam3_model_describe(p->model)) != 0)
+    status =
+        fail(err, SAM3_ERR_ARGUMENT, "the model %s is not the one of rank 0: name, format and tensors must agree", own);
   if (status == SAM3_OK)
     status = local_open(p->model, &options, &p->runner, err);
   free(path);
   free(device);
+  free(description);
   return status;
 }
 
 static sam3_status greet(struct process *p, struct wire *wire, struct sam3_error *err) {
   if (wire_receive(p->socket, wire, FOREVER, &p->file) != WIRE_RECEIVED)
-    return fail(err, SAM3_ERR_IO, "no coordinator speaks on descriptor %d: sam3 starts its workers itself", p->socket);
+    return p->options->told ? fail(err, SAM3_ERR_IO, "rank 0 went away before all had met")
+                            : fail(err, SAM3_ERR_IO,
+                                   "no coordinator speaks on descriptor %d: sam3 starts its workers itself", p->socket);
   sam3_status status = open_session(p, wire, err);
   if (status != SAM3_OK) {
     static const struct task_report nothing;
@@ -157,15 +172,17 @@ static sam3_status greet(struct process *p, struct wire *wire, struct sam3_error
   return SAM3_OK;
 }
 
-sam3_status sam3_worker_run(int fd, struct sam3_error *err) {
+sam3_status process_serve(int socket, const struct process_options *options, struct sam3_error *err) {
   struct sam3_error unused;
-  struct process p = {.socket = fd, .file = -1};
+  struct process p = {.options = options, .socket = socket, .file = -1};
   struct wire wire = {0};
   sam3_status status = greet(&p, &wire, err ? err : &unused);
   while (status == SAM3_OK && !p.gone) {
     enum wire_received received = wire_receive(p.socket, &wire, FOREVER, NULL);
     p.gone = received == WIRE_GONE || (received == WIRE_RECEIVED && !serve(&p, &wire));
   }
+  if (status == SAM3_OK && options->told && !p.closed)
+    status = fail(err, SAM3_ERR_IO, "rank 0 ended unexpectedly");
   wire_free(&wire);
   if (p.runner)
     p.runner->ops->close(p.runner);
@@ -175,4 +192,9 @@ sam3_status sam3_worker_run(int fd, struct sam3_error *err) {
   if (p.file >= 0)
     close(p.file);
   return status;
+}
+
+sam3_status sam3_worker_run(int fd, struct sam3_error *err) {
+  static const struct process_options options;
+  return process_serve(fd, &options, err);
 }

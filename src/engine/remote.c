@@ -1,79 +1,31 @@
-/* Tasks in a worker process: the coordinator's end. The process is the program `worker FD`; it ends when its socket
- * does. Pixels lie in a file in memory that both have mapped. */
-#include <errno.h>
+/* Tasks in a worker process: the coordinator's end. Pixels lie in a file in memory that both have mapped, or travel
+ * with the task. */
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "engine/task.h"
+#include "engine/endpoint.h"
 #include "engine/wire.h"
 #include "image/image.h"
 
-extern char **environ;
-
-#define SILENCE 120.0  /* seconds without a word after which a worker that has work is taken for dead */
-#define LOOK_AGAIN 0.1 /* seconds between looks at whether the task is cancelled */
+#define SILENCE 120.0   /* seconds without a word after which a worker that has work is taken for dead */
+#define MAX_SLOTS 65536 /* that are believed */
+#define LOOK_AGAIN 0.1  /* seconds between looks at whether the task is cancelled */
 
 struct remote {
   struct runner base;
-  pid_t process;
-  int socket;
-  int file; /* of pixels */
-  uint8_t *pixels;
+  struct endpoint end;
+  uint8_t *pixels; /* of the file */
   size_t pixels_size;
 };
 
 static sam3_status lost(struct remote *r, struct sam3_error *err) {
   r->base.lost = true;
-  return fail(err, SAM3_ERR_DEVICE, "worker process %d ended unexpectedly", (int)r->process);
-}
-
-/* ------------------------------------------------------------------------------------ the process */
-
-static sam3_status spawn(struct remote *r, const char *program, int its_end, struct sam3_error *err) {
-  if (!program)
-    program = "/proc/self/exe";
-  char number[16], name[] = "sam3", command[] = "worker";
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  sigset_t none;
-  sigemptyset(&none);
-  posix_spawn_file_actions_init(&actions);
-  posix_spawnattr_init(&attributes);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  /* Its own group: an interrupt from the terminal is the coordinator's to handle. */
-  posix_spawnattr_setpgroup(&attributes, 0);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
-  posix_spawn_file_actions_adddup2(&actions, its_end, 3); /* the same number loses its close-on-exec flag, too */
-  snprintf(number, sizeof number, "%d", 3);
-  int problem =
-      posix_spawn(&r->process, program, &actions, &attributes, (char *[]){name, command, number, NULL}, environ);
-  posix_spawn_file_actions_destroy(&actions);
-  posix_spawnattr_destroy(&attributes);
-  r->base.process = problem ? 0 : (int)r->process;
-  return problem
-             ? fail(err, SAM3_ERR_DEVICE, "a worker process (%s) could not be started: %s", program, strerror(problem))
-             : SAM3_OK;
-}
-
-static sam3_status start(struct remote *r, const struct runner_options *options, struct sam3_error *err) {
-  int ends[2];
-  r->file = memfd_create("sam3-pixels", MFD_CLOEXEC);
-  if (r->file < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-    return fail(err, SAM3_ERR_DEVICE, "no socket for a worker process: %s", strerror(errno));
-  r->socket = ends[0];
-  sam3_status status = spawn(r, options->program, ends[1], err);
-  close(ends[1]);
-  return status;
+  return fail(err, SAM3_ERR_DEVICE, "%s ended unexpectedly", r->end.name);
 }
 
 /* Asks the process to open its session; waits until it has. */
@@ -84,21 +36,25 @@ static sam3_status greet(struct remote *r, const struct runner_options *options,
   wire_put_text(&wire, options->session.device);
   wire_put_u64(&wire, options->session.dtype);
   wire_put_u64(&wire, options->cache_bytes);
-  sam3_status status = wire_send(r->socket, &wire, r->file) ? SAM3_OK : lost(r, err);
-  if (status == SAM3_OK && wire_receive(r->socket, &wire, SILENCE, NULL) != WIRE_RECEIVED)
+  wire_put_text(&wire, r->end.child ? NULL : options->description); /* it opens the same file, or one of its own */
+  sam3_status status = wire_send(r->end.socket, &wire, r->end.file) ? SAM3_OK : lost(r, err);
+  if (status == SAM3_OK && wire_receive(r->end.socket, &wire, SILENCE, NULL) != WIRE_RECEIVED)
     status = lost(r, err);
   if (status == SAM3_OK && wire.kind == WIRE_READY) {
     r->base.slots = (int)wire_get_u64(&wire);
     r->base.memory = wire_get_u64(&wire);
     r->base.weights = wire_get_u64(&wire);
-    if (wire.failed || r->base.slots < 1)
+    if (wire.failed || r->base.slots < 1 || r->base.slots > MAX_SLOTS)
       status = lost(r, err);
   } else if (status == SAM3_OK) {
     struct task_report report;
     wire_get_report(&wire, &report);
     status = (sam3_status)wire_get_u64(&wire);
     char *message = wire_get_text(&wire);
-    status = message ? fail(err, status, "%s", message) : lost(r, err);
+    if (!message || status == SAM3_OK)
+      status = lost(r, err);
+    else
+      status = fail(err, status, "%s%s%s", r->end.child ? "" : r->end.name, r->end.child ? "" : ": ", message);
     free(message);
   }
   wire_free(&wire);
@@ -107,16 +63,20 @@ static sam3_status greet(struct remote *r, const struct runner_options *options,
 
 /* ---------------------------------------------------------------------------------------- a task */
 
+static size_t bytes_of(const sam3_image *image) {
+  return (size_t)image->width * (size_t)image->height * 3 + IMAGE_PADDING;
+}
+
 static sam3_status share_pixels(struct remote *r, const sam3_image *image, struct sam3_error *err) {
-  size_t size = (size_t)image->width * (size_t)image->height * 3 + IMAGE_PADDING;
+  size_t size = bytes_of(image);
   if (size > r->pixels_size) {
     if (r->pixels)
       munmap(r->pixels, r->pixels_size);
     r->pixels = NULL;
     r->pixels_size = 0;
     void *pixels = MAP_FAILED;
-    if (ftruncate(r->file, (off_t)size) == 0)
-      pixels = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, r->file, 0);
+    if (ftruncate(r->end.file, (off_t)size) == 0)
+      pixels = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, r->end.file, 0);
     if (pixels == MAP_FAILED)
       return fail_memory(err, size, "the pixels of an image");
     r->pixels = pixels;
@@ -127,23 +87,29 @@ static sam3_status share_pixels(struct remote *r, const sam3_image *image, struc
 }
 
 static bool send_task(struct remote *r, const struct task *task) {
+  const bool travel = task->image && r->end.file < 0;
   struct wire wire;
   wire_begin(&wire, WIRE_RUN);
   wire_put_u64(&wire, (uint64_t)task->slot);
   wire_put_u64(&wire, task->image ? (uint64_t)task->image->width : 0);
   wire_put_u64(&wire, task->image ? (uint64_t)task->image->height : 0);
-  wire_put_u64(&wire, r->pixels_size);
+  wire_put_u64(&wire, travel ? bytes_of(task->image) : r->pixels_size);
   wire_put_f64(&wire, (double)task->threshold);
   wire_put_prompts(&wire, task->prompts, task->n_prompts);
-  bool sent = wire_send(r->socket, &wire, -1);
+  if (travel) {
+    wire.tail = task->image->pixels;
+    wire.tail_size = bytes_of(task->image);
+  }
+  bool sent = wire_send(r->end.socket, &wire, -1);
   wire_free(&wire);
   return sent;
 }
 
-static void send_cancel(struct remote *r) {
+/* A message that is its kind alone. */
+static void send_word(struct remote *r, enum wire_kind kind) {
   struct wire wire;
-  wire_begin(&wire, WIRE_CANCEL);
-  wire_send(r->socket, &wire, -1);
+  wire_begin(&wire, kind);
+  wire_send(r->end.socket, &wire, -1);
 }
 
 /* The last message on a task, WIRE_DONE or WIRE_FAILED, in `wire`; false: the worker is gone. */
@@ -151,7 +117,7 @@ static bool await_answer(struct remote *r, const struct task *task, struct wire 
   const char *stage = "starting";
   double fraction = 0, heard = clock_seconds();
   for (bool cancelled = false;;) {
-    enum wire_received received = wire_receive(r->socket, wire, LOOK_AGAIN, NULL);
+    enum wire_received received = wire_receive(r->end.socket, wire, LOOK_AGAIN, NULL);
     if (received == WIRE_GONE || clock_seconds() - heard > SILENCE)
       return false;
     if (received == WIRE_RECEIVED) {
@@ -165,7 +131,7 @@ static bool await_answer(struct remote *r, const struct task *task, struct wire 
     }
     if (!cancelled && task->progress && !task->progress(task->user, stage, fraction)) {
       cancelled = true;
-      send_cancel(r);
+      send_word(r, WIRE_CANCEL);
     }
   }
 }
@@ -176,7 +142,7 @@ static sam3_status remote_run(struct runner *runner, const struct task *task, st
   struct wire wire = {0};
   *results = NULL;
   *report = (struct task_report){0};
-  if (task->image)
+  if (task->image && r->end.file >= 0)
     TRY(share_pixels(r, task->image, err));
   if (!send_task(r, task) || !await_answer(r, task, &wire)) {
     wire_free(&wire);
@@ -186,8 +152,13 @@ static sam3_status remote_run(struct runner *runner, const struct task *task, st
   sam3_status status = SAM3_OK;
   if (wire.kind == WIRE_DONE) {
     *results = wire_get_results(&wire);
-    if (!*results)
-      status = fail_memory(err, wire.size, "the results of a worker process");
+    if (!*results || (*results)->n_items != task->n_prompts) {
+      sam3_results_free(*results);
+      *results = NULL;
+      r->base.lost = true;
+      status =
+          fail(err, SAM3_ERR_DEVICE, "%s sent results that make no sense, or there is no memory for them", r->end.name);
+    }
   } else {
     status = (sam3_status)wire_get_u64(&wire);
     char *message = wire_get_text(&wire);
@@ -200,37 +171,34 @@ static sam3_status remote_run(struct runner *runner, const struct task *task, st
 
 static bool remote_alive(struct runner *runner) {
   struct remote *r = (struct remote *)runner;
-  struct pollfd end = {.fd = r->socket, .events = POLLRDHUP};
+  struct pollfd end = {.fd = r->end.socket, .events = POLLRDHUP};
   return poll(&end, 1, 0) <= 0 || !(end.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
 static void remote_close(struct runner *runner) {
   struct remote *r = (struct remote *)runner;
-  if (r->socket >= 0)
-    close(r->socket);
-  if (r->file >= 0)
-    close(r->file);
+  if (!r->base.lost)
+    send_word(r, WIRE_CLOSE);
+  endpoint_close(&r->end);
   if (r->pixels)
     munmap(r->pixels, r->pixels_size);
-  if (r->process > 0) {
-    kill(r->process, SIGKILL); /* it holds nothing that outlives it */
-    while (waitpid(r->process, NULL, 0) < 0 && errno == EINTR)
-      ;
-  }
   free(r);
 }
 
-sam3_status remote_open(const struct runner_options *options, struct runner **runner, struct sam3_error *err) {
+sam3_status remote_open(const struct endpoint *end, const struct runner_options *options, struct runner **runner,
+                        struct sam3_error *err) {
   static const struct runner_ops ops = {remote_run, remote_alive, remote_close};
   *runner = NULL;
   struct remote *r = mem_zeroed(1, sizeof *r);
-  if (!r)
+  if (!r) {
+    struct endpoint unused = *end;
+    endpoint_close(&unused);
     return fail_memory(err, sizeof *r, "a worker");
+  }
   r->base.ops = &ops;
-  r->socket = r->file = -1;
-  sam3_status status = start(r, options, err);
-  if (status == SAM3_OK)
-    status = greet(r, options, err);
+  r->base.process = end->process;
+  r->end = *end;
+  sam3_status status = greet(r, options, err);
   if (status != SAM3_OK)
     remote_close(&r->base);
   else

@@ -23,7 +23,7 @@ struct task_report {
   struct sam3_stage_time stages[SAM3_MAX_STAGES];
 };
 
-/* Does tasks, one at a time: a session of this process (local.c) or a worker process (remote.c). */
+/* Does tasks, one at a time: a session of this process (local.c) or a worker process (remote.c, endpoint.h). */
 struct runner {
   const struct runner_ops *ops;
   int slots;
@@ -42,14 +42,20 @@ struct runner_ops {
 
 struct runner_options {
   struct sam3_session_options session;
-  uint64_t cache_bytes;   /* of encoded images */
-  const char *model_path; /* for processes, as is */
-  const char *program;    /* of a worker process; NULL: this one */
+  uint64_t cache_bytes;    /* of encoded images */
+  const char *model_path;  /* for processes, as is */
+  const char *description; /* of the model */
 };
 
 sam3_status local_open(sam3_model *model, const struct runner_options *options, struct runner **runner,
                        struct sam3_error *err);
-sam3_status remote_open(const struct runner_options *options, struct runner **runner, struct sam3_error *err);
+
+/* The worker's end (process.c): opens what the coordinator says on `socket` and does its tasks until that is gone. */
+struct process_options {
+  const char *model_path, *device; /* NULL: the coordinator says */
+  bool told;                       /* of its end by the coordinator: one that is gone without a word is an error */
+};
+sam3_status process_serve(int socket, const struct process_options *options, struct sam3_error *err);
 
 /* The constant that equals `stage`; "other" when there is none. */
 const char *stage_constant(const char *stage);

@@ -13,6 +13,7 @@
 
 #define NO_TEXT UINT64_MAX
 #define MAX_MESSAGE ((uint64_t)1 << 32)
+#define FIRST_PIECE ((size_t)16 << 20) /* bytes for which memory is taken before any of a message has come */
 
 struct header {
   uint64_t kind, size;
@@ -167,7 +168,16 @@ void wire_put_results(struct wire *wire, const struct sam3_results *results) {
   }
 }
 
-static void get_result(struct wire *wire, struct sam3_result *item) {
+/* True when the runs fill exactly a mask of the results' size. */
+static bool mask_fits(const struct sam3_rle *mask, const struct sam3_results *results) {
+  uint64_t pixels = 0;
+  for (size_t i = 0; i < mask->n_counts; i++)
+    pixels += mask->counts[i];
+  return mask->width == results->width && mask->height == results->height &&
+         pixels == (uint64_t)mask->width * (uint64_t)mask->height;
+}
+
+static void get_result(struct wire *wire, const struct sam3_results *results, struct sam3_result *item) {
   item->text = wire_get_text(wire);
   item->boxes = get_list(wire, sizeof *item->boxes, &item->n_boxes);
   item->presence = (float)wire_get_f64(wire);
@@ -175,6 +185,7 @@ static void get_result(struct wire *wire, struct sam3_result *item) {
   for (size_t k = 0; k < item->n_detections; k++) {
     struct sam3_rle *mask = &item->detections[k].mask;
     mask->counts = get_list(wire, sizeof *mask->counts, &mask->n_counts);
+    wire->failed |= !mask_fits(mask, results);
   }
 }
 
@@ -184,11 +195,12 @@ struct sam3_results *wire_get_results(struct wire *wire) {
     return NULL;
   results->width = (int)wire_get_u64(wire);
   results->height = (int)wire_get_u64(wire);
+  wire->failed |= results->width < 1 || results->height < 1;
   size_t n = wire_get_count(wire, 3 * sizeof(uint64_t));
   results->items = mem_zeroed(n, sizeof *results->items);
   for (size_t i = 0; results->items && i < n; i++) {
     results->n_items = i + 1;
-    get_result(wire, &results->items[i]);
+    get_result(wire, results, &results->items[i]);
   }
   if (results->items && !wire->failed)
     return results;
@@ -226,16 +238,25 @@ union control {
   struct cmsghdr align;
 };
 
-static bool send_all(int socket, const void *bytes, size_t size) {
-  const char *at = bytes;
-  while (size) {
-    ssize_t sent = send(socket, at, size, MSG_NOSIGNAL);
+/* Sends the parts one after the other; `message` may carry a descriptor, which goes with the first byte. */
+static bool send_all(int socket, struct msghdr *message) {
+  while (message->msg_iovlen) {
+    ssize_t sent = sendmsg(socket, message, MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR)
       continue;
     if (sent <= 0)
       return false;
-    at += sent;
-    size -= (size_t)sent;
+    message->msg_control = NULL;
+    message->msg_controllen = 0;
+    while (message->msg_iovlen && (size_t)sent >= message->msg_iov->iov_len) {
+      sent -= (ssize_t)message->msg_iov->iov_len;
+      message->msg_iov++;
+      message->msg_iovlen--;
+    }
+    if (message->msg_iovlen) {
+      message->msg_iov->iov_base = (char *)message->msg_iov->iov_base + sent;
+      message->msg_iov->iov_len -= (size_t)sent;
+    }
   }
   return true;
 }
@@ -243,10 +264,10 @@ static bool send_all(int socket, const void *bytes, size_t size) {
 bool wire_send(int socket, const struct wire *wire, int file) {
   if (wire->failed)
     return false;
-  struct header header = {wire->kind, wire->size};
-  struct iovec part = {&header, sizeof header};
+  struct header header = {wire->kind, wire->size + wire->tail_size};
+  struct iovec parts[] = {{&header, sizeof header}, {wire->data, wire->size}, {(void *)wire->tail, wire->tail_size}};
   union control control = {0};
-  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+  struct msghdr message = {.msg_iov = parts, .msg_iovlen = 3};
   if (file >= 0) {
     message.msg_control = control.bytes;
     message.msg_controllen = sizeof control.bytes;
@@ -256,10 +277,7 @@ bool wire_send(int socket, const struct wire *wire, int file) {
     c->cmsg_len = CMSG_LEN(sizeof file);
     memcpy(CMSG_DATA(c), &file, sizeof file);
   }
-  ssize_t sent;
-  while ((sent = sendmsg(socket, &message, MSG_NOSIGNAL)) < 0 && errno == EINTR)
-    ;
-  return sent == (ssize_t)sizeof header && send_all(socket, wire->data, wire->size);
+  return send_all(socket, &message);
 }
 
 static bool receive_all(int socket, void *bytes, size_t size) {
@@ -272,6 +290,23 @@ static bool receive_all(int socket, void *bytes, size_t size) {
       return false;
     at += got;
     size -= (size_t)got;
+  }
+  return true;
+}
+
+/* A size is a claim: memory is taken as the bytes come. */
+static bool receive_data(int socket, struct wire *wire, size_t size) {
+  while (wire->size < size) {
+    size_t piece = wire->size ? wire->size : FIRST_PIECE;
+    piece = piece < size - wire->size ? piece : size - wire->size;
+    uint8_t *data = mem_resize(wire->data, wire->size + piece, 1);
+    if (!data)
+      return false;
+    wire->data = data;
+    wire->capacity = wire->size + piece;
+    if (!receive_all(socket, data + wire->size, piece))
+      return false;
+    wire->size += piece;
   }
   return true;
 }
@@ -306,11 +341,8 @@ enum wire_received wire_receive(int socket, struct wire *wire, double seconds, i
   else if (came >= 0)
     close(came);
   wire->kind = (enum wire_kind)header.kind;
-  wire->data = header.size ? mem_alloc(header.size) : NULL;
-  wire->size = wire->capacity = header.size;
-  if (header.size && (!wire->data || !receive_all(socket, wire->data, header.size))) {
-    wire_free(wire);
-    return WIRE_GONE;
-  }
-  return WIRE_RECEIVED;
+  if (receive_data(socket, wire, header.size))
+    return WIRE_RECEIVED;
+  wire_free(wire);
+  return WIRE_GONE;
 }

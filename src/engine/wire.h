@@ -1,14 +1,16 @@
-/* What the coordinator and a worker process say to each other over their socket: messages of a kind and a size, both
- * ends on one machine. Receivers check every length: a message that does not hold what it should is an error. */
+/* What the coordinator and a worker process say to each other over their socket: messages of a kind and a size, between
+ * ends of the same version and data layout (on one machine that is so; hello.h checks it over TCP). Receivers check
+ * every length: a message that does not hold what it should is an error. */
 #ifndef SAM3_ENGINE_WIRE_H
 #define SAM3_ENGINE_WIRE_H
 
 #include "engine/task.h"
 
 enum wire_kind {
-  WIRE_OPEN = 1, /* to the worker, once: model, device; with the file of shared pixels */
-  WIRE_RUN,      /* to the worker: a task */
+  WIRE_OPEN = 1, /* to the worker, once: model, device; with the file of shared pixels if there is one */
+  WIRE_RUN,      /* to the worker: a task, followed by its pixels if there is no such file */
   WIRE_CANCEL,   /* to the worker, while it runs */
+  WIRE_CLOSE,    /* to the worker, last: it is not needed any more */
   WIRE_READY,    /* from the worker, once: slots, memory */
   WIRE_PROGRESS, /* from the worker, while it runs */
   WIRE_DONE,     /* from the worker: report and results */
@@ -20,6 +22,8 @@ struct wire {
   enum wire_kind kind;
   uint8_t *data;
   size_t size, capacity;
+  const void *tail; /* sent after `data`: the caller's; received as a part of `data` */
+  size_t tail_size;
   size_t at;   /* next byte to read */
   bool failed; /* no memory to write, or nothing left to read: everything after it does nothing and reads 0 */
 };

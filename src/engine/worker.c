@@ -181,15 +181,30 @@ static void do_job(struct worker *w, struct sam3_job *job, const struct task *ta
 
 /* ---------------------------------------------------------------------------------------- runners */
 
+/* In a process: one that is started, or the launcher's, waited for. */
+static sam3_status open_remote(struct worker *w, const struct runner_options *options, struct sam3_error *err) {
+  struct sam3_engine *engine = w->engine;
+  struct endpoint end;
+  if (!w->rank) {
+    TRY(endpoint_spawn(engine->program, &end, err));
+  } else if (!meeting_take(engine->meeting, w->rank, &end)) {
+    return fail(err, SAM3_ERR_CANCELLED, "the engine is closed");
+  } else {
+    pthread_mutex_lock(&engine->lock);
+    memcpy(w->device, end.device, sizeof w->device);
+    memcpy(w->stats.device, end.device, sizeof w->device);
+    w->stats.restarts += w->opened > 0;
+    pthread_mutex_unlock(&engine->lock);
+  }
+  return remote_open(&end, options, &w->runner, err);
+}
+
 static sam3_status open_runner(struct worker *w, struct sam3_error *err) {
   struct sam3_engine *engine = w->engine;
   struct runner_options options = engine->runner;
   options.session.device = w->device;
-  sam3_status status = engine->parallel == SAM3_PARALLEL_PROCESSES
-                           ? remote_open(&options, &w->runner, err)
-                           : local_open(engine->model, &options, &w->runner, err);
-  if (status != SAM3_OK)
-    return status;
+  const bool local = engine->meeting ? !w->rank : engine->parallel != SAM3_PARALLEL_PROCESSES;
+  TRY(local ? local_open(engine->model, &options, &w->runner, err) : open_remote(w, &options, err));
   struct cached *slots = mem_zeroed((size_t)w->runner->slots, sizeof *slots);
   if (!slots) {
     w->runner->ops->close(w->runner);
@@ -232,22 +247,28 @@ static void set_state(struct worker *w, sam3_worker_state state) {
   pthread_cond_broadcast(&w->engine->work);
 }
 
+/* The worker counts no more, for now or for good; when it was the last, what waits fails. The lock is held. */
+static void lose(struct worker *w, const struct sam3_error *err) {
+  struct sam3_engine *engine = w->engine;
+  set_state(w, SAM3_WORKER_DEAD);
+  bool left = false;
+  for (size_t i = 0; i < engine->n_workers; i++)
+    left |= engine->workers[i].stats.state != SAM3_WORKER_DEAD;
+  if (!left)
+    fail_waiting(engine, err);
+}
+
 /* The runner could not be opened, or was lost; false: the worker is given up. The lock is held. */
 static bool failed(struct worker *w, const struct sam3_error *err) {
   struct sam3_engine *engine = w->engine;
   bool first = !w->opened;
   forget_images(w);
   w->failures++;
-  if (first || w->failures >= MAX_FAILURES) {
+  if (first || w->rank || w->failures >= MAX_FAILURES) {
     if (first && engine->start_error.status == SAM3_OK)
       engine->start_error = *err;
-    set_state(w, SAM3_WORKER_DEAD);
-    bool left = false;
-    for (size_t i = 0; i < engine->n_workers; i++)
-      left |= engine->workers[i].stats.state != SAM3_WORKER_DEAD;
-    if (!left)
-      fail_waiting(engine, err);
-    return false;
+    lose(w, err);
+    return !first && w->rank; /* it may come again */
   }
   set_state(w, SAM3_WORKER_STARTING);
   w->stats.restarts++;
