@@ -12,7 +12,7 @@
 
 /* Seconds: without a word on an idle connection before it is probed, between probes, and for a message that has begun
  * or data that nobody takes. */
-enum { IDLE = 10, PROBE = 5, PROBES = 3, STALLED = 60 };
+enum { IDLE = 5, PROBE = 3, PROBES = 3, STALLED = 60 };
 
 static const char magic[8] = "sam3tcp";
 

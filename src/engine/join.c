@@ -72,9 +72,8 @@ static bool receive_welcome(int socket, struct welcome *welcome, double deadline
 }
 
 /* SAM3_OK: rank 0 has said yes. SAM3_ERR_BUSY: worth another try. `*socket` is to be closed in any case. */
-static sam3_status try_address(const struct addrinfo *to, const struct hello *hello, int *socket,
+static sam3_status try_address(const struct addrinfo *to, const struct hello *hello, double deadline, int *socket,
                                struct sam3_error *err) {
-  double deadline = clock_seconds() + HELLO_SECONDS;
   struct welcome welcome;
   char place[HELLO_ADDRESS];
   hello_address(to->ai_addr, to->ai_addrlen, place);
@@ -108,7 +107,8 @@ static sam3_status join(const struct sam3_launch *launch, const struct hello *he
     if (status == SAM3_ERR_IO)
       status = SAM3_ERR_BUSY;
     for (const struct addrinfo *at = list; at; at = at->ai_next) {
-      status = try_address(at, hello, socket, &why);
+      double now = clock_seconds(), left = begin + launch->seconds - now;
+      status = try_address(at, hello, now + (left < HELLO_SECONDS ? left : HELLO_SECONDS), socket, &why);
       if (status != SAM3_ERR_BUSY)
         break;
       if (*socket >= 0)
