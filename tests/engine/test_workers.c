@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -281,6 +282,13 @@ static void an_engine_that_cannot_start_says_why(void **state) {
 
 /* ----------------------------------------------------------------------------------------- deaths */
 
+/* Returns when the process is dead, but not yet waited for. */
+static void kill_now(int process) {
+  siginfo_t info;
+  kill(process, SIGKILL);
+  waitid(P_PID, (id_t)process, &info, WEXITED | WNOWAIT);
+}
+
 /* Kills the worker process that runs the job, `left` times. */
 struct killer {
   sam3_engine *engine;
@@ -292,7 +300,7 @@ static void kill_runner(void *user) {
   struct sam3_worker_stats stats = sam3_engine_worker_stats(killer->engine, 0);
   if (stats.state == SAM3_WORKER_BUSY && killer->left > 0) {
     killer->left--;
-    kill(stats.process, SIGKILL);
+    kill_now(stats.process);
   }
 }
 
@@ -321,8 +329,11 @@ static void a_killed_worker_costs_one_retry(void **state) {
   answers_as(job, wanted);
   sam3_job_free(job);
 
-  kill(sam3_engine_worker_stats(engine, 0).process, SIGKILL); /* while idle */
-  usleep(600000);
+  kill_now(sam3_engine_worker_stats(engine, 0).process); /* while idle */
+  for (int i = 0; i < 1000 && (sam3_engine_worker_stats(engine, 0).restarts < 4 ||
+                               sam3_engine_worker_stats(engine, 0).state != SAM3_WORKER_IDLE);
+       i++)
+    usleep(10000);
   assert_int_equal(sam3_engine_worker_stats(engine, 0).restarts, 4);
   assert_int_equal(sam3_engine_worker_stats(engine, 0).state, SAM3_WORKER_IDLE);
   free(wanted);
@@ -354,6 +365,7 @@ static void a_worker_that_dies_in_a_loop_is_taken_out(void **state) {
 
 /* Many callers, and workers killed at random: each request is answered once, rightly or with an error. */
 enum { CALLERS = 8, CALLS = 25 };
+static atomic_int callers_left;
 
 struct caller {
   sam3_engine *engine;
@@ -386,6 +398,7 @@ static void *call_often(void *arg) {
     sam3_results_free(results);
     sam3_job_free(job);
   }
+  callers_left--;
   return NULL;
 }
 
@@ -395,19 +408,21 @@ static void requests_survive_random_kills(void **state) {
   struct caller callers[CALLERS];
   pthread_t threads[CALLERS];
   char *wanted[CALLERS];
+  callers_left = CALLERS;
   for (int i = 0; i < CALLERS; i++) {
     sam3_image *image = test_image(i % 3);
     callers[i] = (struct caller){.engine = engine, .image = image, .wanted = wanted[i] = expected(image)};
     assert_int_equal(pthread_create(&threads[i], NULL, call_often, &callers[i]), 0);
   }
-  unsigned random = 1;
-  for (struct sam3_engine_stats stats;
-       stats = sam3_engine_stats(engine), stats.done + stats.failed < CALLERS * CALLS;) {
+  /* Each has answered something before it is killed again: one that never does is rightly given up. */
+  uint64_t answered[2] = {0};
+  for (unsigned random = 1; callers_left; usleep(50000 + random / 7 % 100000)) {
     random = random * 1103515245u + 12345u;
-    usleep(100000 + random / 7 % 100000);
-    int process = sam3_engine_worker_stats(engine, random >> 16 & 1).process;
-    if (process)
-      kill(process, SIGKILL);
+    int victim = random >> 16 & 1;
+    struct sam3_worker_stats stats = sam3_engine_worker_stats(engine, (size_t)victim);
+    if (stats.requests > answered[victim])
+      kill(stats.process, SIGKILL);
+    answered[victim] = stats.requests;
   }
   int right = 0, failed = 0;
   for (int i = 0; i < CALLERS; i++) {
