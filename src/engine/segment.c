@@ -233,7 +233,7 @@ static sam3_status answer_prompt(struct run *r, const struct call *call, const s
   model_answer(r, &answer, &call->features->tensors, prompt);
   r->ops->download(r->dev, &presence, answer.decoded.presence.data, sizeof presence);
   r->ops->download(r->dev, logits, answer.logits.data, queries * sizeof *logits);
-  r->ops->download(r->dev, boxes, answer.decoded.boxes, queries * 4 * sizeof *boxes);
+  r->ops->download(r->dev, boxes, answer.decoded.boxes.data, queries * 4 * sizeof *boxes);
   TRY(r->ops->sync(r->dev, call->err));
   if (r->cancelled)
     return SAM3_OK;
