@@ -26,6 +26,7 @@ struct group {
   /* Rank 0 wishes to stop the run. Every collective operator tells the others: `stopped` is then true on all, from the
    * same operator on. */
   bool wish, stopped;
+  bool leaving; /* the next operator ends the call: a group of which only some ranks are leaving is broken */
 };
 
 struct collective_ops {

@@ -27,10 +27,11 @@
 #endif
 
 enum {
-  SPINS = 2000,  /* pauses, about 50 µs */
-  BROKEN = 1,    /* bits of the word: the group is broken, */
-  STOP = 2,      /* rank 0 wished to stop before it came to the last barrier, */
-  GENERATION = 4 /* and the number of barriers so far */
+  SPINS = 2000,     /* pauses, about 50 µs */
+  BROKEN = 1,       /* bits of the word: the group is broken, */
+  STOP = 2,         /* rank 0 wished to stop before it came to the last barrier, */
+  GENERATION = 4,   /* and the number of barriers so far */
+  LEAVING = 1 << 16 /* in `arrived`: counts ranks whose call ends */
 };
 
 /* Why a rank broke the group. */
@@ -155,7 +156,13 @@ static sam3_status shared_barrier(struct group *group, struct sam3_error *err) {
   /* Generations begin at 1 here, so that 0 is a rank that never came. */
   atomic_store_explicit(&state->last[group->rank], seen + GENERATION, memory_order_relaxed);
   uint32_t after = seen;
-  if (atomic_fetch_add_explicit(&state->arrived, 1, memory_order_acq_rel) + 1 == (uint32_t)state->size) {
+  uint32_t self = group->leaving ? 1 + LEAVING : 1, size = (uint32_t)state->size;
+  uint32_t arrived = atomic_fetch_add_explicit(&state->arrived, self, memory_order_acq_rel) + self;
+  if (arrived % LEAVING == size) {
+    if (arrived != size && arrived != size + size * LEAVING) {
+      break_by(state, group->rank, SAM3_ERR_ARGUMENT, "the ranks were not asked for the same");
+      return broken(group, state, err);
+    }
     after =
         ((seen & ~(uint32_t)STOP) + GENERATION) | (atomic_load_explicit(&state->wish, memory_order_relaxed) ? STOP : 0);
     atomic_store_explicit(&state->arrived, 0, memory_order_relaxed);

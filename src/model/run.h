@@ -108,6 +108,9 @@ static inline bool is_first(const struct run *r) {
   return !r->group || r->group->rank == 0;
 }
 
+/* Why the group is broken, if it is. The run has then been cancelled, and what it computed is void. */
+sam3_status run_error(const struct run *r, struct sam3_error *err);
+
 /* Every rank has come here. */
 void wait_for_all(struct run *r);
 

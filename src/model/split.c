@@ -58,3 +58,9 @@ void wait_for_all(struct run *r) {
   if (together(r))
     heed(r, r->group->ops->barrier(r->group, &r->error));
 }
+
+sam3_status run_error(const struct run *r, struct sam3_error *err) {
+  if (err && r->error.status != SAM3_OK)
+    *err = r->error;
+  return r->error.status;
+}
