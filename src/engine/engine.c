@@ -95,7 +95,8 @@ static sam3_status take_options(sam3_engine *engine, const char *model_path, con
   engine->runner = (struct runner_options){.session.dtype = o->dtype,
                                            .cache_bytes = o->cache_bytes ? o->cache_bytes : DEFAULT_CACHE_BYTES,
                                            .model_path = engine->model_path,
-                                           .program = engine->program};
+                                           .program = engine->program,
+                                           .ranks = n > 1 && o->schedule != SAM3_SCHEDULE_REPLICATE ? (int)n : 0};
   engine->workers = mem_zeroed(n, sizeof *engine->workers);
   engine->running = mem_zeroed(n, sizeof(struct sam3_job *));
   if (!engine->workers || !engine->running)
@@ -175,10 +176,10 @@ void sam3_engine_close(sam3_engine *engine) {
   for (size_t i = 0; i < engine->n_workers; i++) {
     if (engine->workers[i].has_thread)
       pthread_join(engine->workers[i].thread, NULL);
-    free(engine->workers[i].slots);
   }
   if (engine->has_keeper)
     pthread_join(engine->keeper, NULL);
+  split_free(engine->split);
   pthread_cond_destroy(&engine->work);
   pthread_cond_destroy(&engine->done);
   pthread_mutex_destroy(&engine->lock);

@@ -17,6 +17,7 @@ struct process {
   int socket, file;
   sam3_model *model;
   struct runner *runner;
+  struct split *split;
   uint8_t *pixels;
   size_t pixels_size;
   const char *stage; /* last told */
@@ -76,6 +77,7 @@ static sam3_status do_task(struct process *p, struct wire *wire, struct sam3_res
                            struct task_report *report, struct sam3_error *err) {
   struct task task = {.progress = on_progress, .user = p};
   sam3_image image = {0};
+  task.split = wire_get_u64(wire) != 0;
   task.slot = (int)wire_get_u64(wire);
   image.width = (int)wire_get_u64(wire);
   image.height = (int)wire_get_u64(wire);
@@ -83,8 +85,8 @@ static sam3_status do_task(struct process *p, struct wire *wire, struct sam3_res
   task.threshold = (float)wire_get_f64(wire);
   struct sam3_prompt *prompts = wire_get_prompts(wire, &task.n_prompts);
   task.prompts = prompts;
-  if (!prompts || task.slot < 0 || task.slot >= p->runner->slots ||
-      (uint64_t)image.width * (uint64_t)image.height * 3 > size) {
+  if (!prompts || task.slot < 0 || task.slot >= (task.split ? MAX_SLOTS : p->runner->slots) ||
+      (task.split && !p->split) || (uint64_t)image.width * (uint64_t)image.height * 3 > size) {
     prompts_free(prompts, task.n_prompts);
     return broken(err);
   }
@@ -95,6 +97,14 @@ static sam3_status do_task(struct process *p, struct wire *wire, struct sam3_res
     status = p->runner->ops->run(p->runner, &task, results, report, err);
   prompts_free(prompts, task.n_prompts);
   return status;
+}
+
+/* What is wrong shows when a task of the split comes: there is none then. */
+static void join(struct process *p, struct wire *wire, int file) {
+  uint64_t rank = wire_get_u64(wire);
+  struct sam3_error err;
+  if (!p->split && file >= 0 && split_attach(file, &p->split, &err) == SAM3_OK)
+    p->runner->ops->join(p->runner, p->split, (int)rank, &err);
 }
 
 /* Does what the message asks and answers; false: the coordinator is gone. */
@@ -128,6 +138,7 @@ static sam3_status open_session(struct process *p, struct wire *wire, struct sam
   struct runner_options options = {.session.device = device};
   options.session.dtype = (sam3_dtype)wire_get_u64(wire);
   options.cache_bytes = wire_get_u64(wire);
+  options.ranks = (int)wire_get_u64(wire);
   sam3_status status = wire->failed || wire->kind != WIRE_OPEN || p->file < 0 ? broken(err) : SAM3_OK;
   if (status == SAM3_OK)
     status = sam3_model_open(path, &p->model, err);
@@ -153,6 +164,8 @@ static sam3_status greet(struct process *p, struct wire *wire, struct sam3_error
   wire_put_u64(&ready, (uint64_t)p->runner->slots);
   wire_put_u64(&ready, p->runner->memory);
   wire_put_u64(&ready, p->runner->weights);
+  wire_put_u64(&ready, p->runner->split.activations);
+  wire_put_u64(&ready, p->runner->split.features);
   p->gone = !answer(p, &ready);
   return SAM3_OK;
 }
@@ -163,12 +176,19 @@ sam3_status sam3_worker_run(int fd, struct sam3_error *err) {
   struct wire wire = {0};
   sam3_status status = greet(&p, &wire, err ? err : &unused);
   while (status == SAM3_OK && !p.gone) {
-    enum wire_received received = wire_receive(p.socket, &wire, FOREVER, NULL);
-    p.gone = received == WIRE_GONE || (received == WIRE_RECEIVED && !serve(&p, &wire));
+    int file = -1;
+    enum wire_received received = wire_receive(p.socket, &wire, FOREVER, &file);
+    if (received == WIRE_RECEIVED && wire.kind == WIRE_JOIN)
+      join(&p, &wire, file);
+    else
+      p.gone = received == WIRE_GONE || (received == WIRE_RECEIVED && !serve(&p, &wire));
+    if (file >= 0)
+      close(file);
   }
   wire_free(&wire);
   if (p.runner)
     p.runner->ops->close(p.runner);
+  split_free(p.split);
   sam3_model_close(p.model);
   if (p.pixels)
     munmap(p.pixels, p.pixels_size);

@@ -84,6 +84,7 @@ static sam3_status greet(struct remote *r, const struct runner_options *options,
   wire_put_text(&wire, options->session.device);
   wire_put_u64(&wire, options->session.dtype);
   wire_put_u64(&wire, options->cache_bytes);
+  wire_put_u64(&wire, (uint64_t)options->ranks);
   sam3_status status = wire_send(r->socket, &wire, r->file) ? SAM3_OK : lost(r, err);
   if (status == SAM3_OK && wire_receive(r->socket, &wire, SILENCE, NULL) != WIRE_RECEIVED)
     status = lost(r, err);
@@ -91,6 +92,8 @@ static sam3_status greet(struct remote *r, const struct runner_options *options,
     r->base.slots = (int)wire_get_u64(&wire);
     r->base.memory = wire_get_u64(&wire);
     r->base.weights = wire_get_u64(&wire);
+    r->base.split.activations = wire_get_u64(&wire);
+    r->base.split.features = wire_get_u64(&wire);
     if (wire.failed || r->base.slots < 1)
       status = lost(r, err);
   } else if (status == SAM3_OK) {
@@ -129,6 +132,7 @@ static sam3_status share_pixels(struct remote *r, const sam3_image *image, struc
 static bool send_task(struct remote *r, const struct task *task) {
   struct wire wire;
   wire_begin(&wire, WIRE_RUN);
+  wire_put_u64(&wire, task->split);
   wire_put_u64(&wire, (uint64_t)task->slot);
   wire_put_u64(&wire, task->image ? (uint64_t)task->image->width : 0);
   wire_put_u64(&wire, task->image ? (uint64_t)task->image->height : 0);
@@ -198,6 +202,16 @@ static sam3_status remote_run(struct runner *runner, const struct task *task, st
   return status;
 }
 
+static sam3_status remote_join(struct runner *runner, struct split *split, int rank, struct sam3_error *err) {
+  struct remote *r = (struct remote *)runner;
+  struct wire wire;
+  wire_begin(&wire, WIRE_JOIN);
+  wire_put_u64(&wire, (uint64_t)rank);
+  bool sent = wire_send(r->socket, &wire, split_descriptor(split));
+  wire_free(&wire);
+  return sent ? SAM3_OK : lost(r, err);
+}
+
 static bool remote_alive(struct runner *runner) {
   struct remote *r = (struct remote *)runner;
   struct pollfd end = {.fd = r->socket, .events = POLLRDHUP};
@@ -221,7 +235,7 @@ static void remote_close(struct runner *runner) {
 }
 
 sam3_status remote_open(const struct runner_options *options, struct runner **runner, struct sam3_error *err) {
-  static const struct runner_ops ops = {remote_run, remote_alive, remote_close};
+  static const struct runner_ops ops = {remote_run, remote_join, remote_alive, remote_close};
   *runner = NULL;
   struct remote *r = mem_zeroed(1, sizeof *r);
   if (!r)

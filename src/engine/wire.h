@@ -7,6 +7,7 @@
 
 enum wire_kind {
   WIRE_OPEN = 1, /* to the worker, once: model, device; with the file of shared pixels */
+  WIRE_JOIN,     /* to the worker: its rank in a split, with the split's memory; not answered */
   WIRE_RUN,      /* to the worker: a task */
   WIRE_CANCEL,   /* to the worker, while it runs */
   WIRE_READY,    /* from the worker, once: slots, memory */
