@@ -92,7 +92,12 @@ void *mem_map_shared(int fd, size_t size) {
   if (refused())
     return NULL;
   void *block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  return block == MAP_FAILED ? NULL : block;
+  if (block == MAP_FAILED)
+    return NULL;
+#ifdef MADV_HUGEPAGE
+  madvise(block, size, MADV_HUGEPAGE);
+#endif
+  return block;
 }
 
 void mem_free_pages(void *block, size_t size) {

@@ -26,8 +26,9 @@ struct run {
   bool cancelled;
   /* Where the run is split over the ranks of a group, and NULL where it is alone on its device: */
   struct group *group;
-  struct arena *shared;    /* what other ranks read; each takes the same from it in the same order */
-  struct sam3_error error; /* why the group is broken */
+  struct arena *shared;      /* what other ranks read; each takes the same from it in the same order */
+  struct sam3_error error;   /* why the group is broken, and then */
+  struct dry_device nowhere; /* what the rest of the run is computed on */
 };
 
 /* A float matrix from the arena, not zeroed. */
@@ -122,14 +123,14 @@ void wait_for_all(struct run *r);
 void attend(struct run *r, struct tensor y, const struct tensor *residual, struct tensor queries, struct tensor keys,
             struct tensor values, const struct attention_weights *w, struct attention shape, const struct part *spread);
 
+/* The same for n sequences of lengths[i] rows, one behind the other, that do not see each other. */
+void attend_sequences(struct run *r, struct tensor y, const struct tensor *residual, struct tensor x,
+                      const int *lengths, int n, const struct attention_weights *w, struct attention shape);
+
 /* The first half of attend(): q, k and v, with room for the output in `queries`. Where keys are spread it takes shared
  * memory. */
 struct attention project(struct run *r, struct tensor queries, struct tensor keys, struct tensor values,
                          const struct attention_weights *w, struct attention shape, const struct part *spread);
-
-/* The same for n sequences of lengths[i] rows, one behind the other, that do not see each other. */
-void attend_sequences(struct run *r, struct tensor y, const struct tensor *residual, struct tensor x,
-                      const int *lengths, int n, const struct attention_weights *w, struct attention shape);
 
 /* x += down(act(up(norm(x)))) */
 void mlp_prenorm(struct run *r, struct tensor x, const struct norm *norm, const struct mlp_weights *w,

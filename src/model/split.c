@@ -28,14 +28,19 @@ void release_run(struct run *r, struct run_mark mark) {
 }
 
 /* Behind a collective call: a group that is broken, or wishes to stop, cancels the run. An error of this rank's own
- * device breaks the group. */
+ * device breaks the group. Without the group nothing holds others off this rank's tensors, or it off theirs: what is
+ * left of the stage is computed on a device that does nothing. */
 static void heed(struct run *r, sam3_status status) {
-  if (status != SAM3_OK)
+  if (status != SAM3_OK) {
     r->group->ops->abandon(r->group, status, r->error.message);
+    device_dry_init(&r->nowhere);
+    r->dev = &r->nowhere.device;
+    r->ops = r->dev->ops;
+  }
   r->cancelled = r->cancelled || status != SAM3_OK || r->group->stopped;
 }
 
-/* A run that broke off the group goes on alone to the end of its stage, without waiting for anyone. */
+/* A run whose group is broken goes on to the end of its stage without waiting for anyone. */
 static bool together(const struct run *r) {
   return r->group && r->error.status == SAM3_OK;
 }
