@@ -129,11 +129,19 @@ struct cutting {
   size_t size, furthest;
   struct word words[MOST_WORDS];
   size_t count;
-  bool failed[2][MOST_BYTES + 1]; /* from here, behind a number or not, there is no way */
+  bool failed[2][2][MOST_BYTES + 1]; /* from here, behind a number and with a noun or not, there is no way */
 };
 
 static bool counts(const struct cutting *c) {
   return c->count && (c->words[c->count - 1].kind == KIND_NUMBER || c->words[c->count - 1].kind == KIND_PARTICLE);
+}
+
+/* A colour or a number alone names no thing. */
+static bool names_a_thing(const struct cutting *c) {
+  for (size_t i = 0; i < c->count; i++)
+    if (c->words[i].kind == KIND_NOUN || c->words[i].kind == KIND_LATIN)
+      return true;
+  return false;
 }
 
 static bool cut(struct cutting *c, size_t at);
@@ -154,10 +162,10 @@ static bool cut(struct cutting *c, size_t at) {
     at++;
   if (at > c->furthest)
     c->furthest = at;
+  bool after_number = counts(c), named = names_a_thing(c);
   if (at == c->size)
-    return true;
-  bool after_number = counts(c);
-  if (c->failed[after_number][at])
+    return named;
+  if (c->failed[after_number][named][at])
     return false;
   size_t latin = at;
   while (latin < c->size && (unsigned char)c->text[latin] < 0x80 && c->text[latin] != ' ')
@@ -176,7 +184,7 @@ static bool cut(struct cutting *c, size_t at) {
       if ((word->kind != KIND_MEASURE || after_number) && go_on(c, *word, at + size))
         return true;
   }
-  c->failed[after_number][at] = true;
+  c->failed[after_number][named][at] = true;
   return false;
 }
 
@@ -224,24 +232,22 @@ sam3_status translate(const char *text, char **english, struct sam3_error *err) 
     return fail_memory(err, 0, "the glossary");
   if (cutting.size > MOST_BYTES)
     return fail(err, SAM3_ERR_UNSUPPORTED, "\"%.60s...\" is too long to be translated", text);
-  if (!cut(&cutting, 0))
-    return fail(
-        err, SAM3_ERR_UNSUPPORTED,
-        "\"%s\" cannot be translated: the glossary does not know \"%s\"; say it in English, or in simpler words", clean,
-        clean + cutting.furthest);
+  if (!cut(&cutting, 0)) {
+    const char *rest = clean + cutting.furthest;
+    return *rest ? fail(err, SAM3_ERR_UNSUPPORTED,
+                        "\"%s\" cannot be translated: the glossary does not know \"%s\"; say it in English, or in "
+                        "simpler words",
+                        clean, rest)
+                 : fail(err, SAM3_ERR_UNSUPPORTED, "\"%s\" cannot be translated: it names no thing", clean);
+  }
   size_t most = 1;
   for (size_t i = 0; i < cutting.count; i++)
     most += cutting.words[i].english_size + 1u;
   char *out = mem_alloc(most);
   if (!out)
     return fail_memory(err, most, "a phrase");
-  size_t size = put(&cutting, "a", out, 0), before = size;
-  size = put(&cutting, "nl", out, size);
+  size_t size = put(&cutting, "nl", out, put(&cutting, "a", out, 0));
   out[size] = '\0';
-  if (size == before) { /* a colour or a number alone names no thing */
-    free(out);
-    return fail(err, SAM3_ERR_UNSUPPORTED, "\"%s\" cannot be translated: it names no thing", clean);
-  }
   *english = out;
   return SAM3_OK;
 }
