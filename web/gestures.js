@@ -30,7 +30,7 @@ export function listenToPointers(stage, actions) {
   let doing = 'none';
   let space = false;
 
-  /** @param {PointerEvent | WheelEvent} event */
+  /** @param {MouseEvent} event */
   const place = (event) => {
     const box = stage.getBoundingClientRect();
     return { x: event.clientX - box.left, y: event.clientY - box.top };

@@ -10,7 +10,7 @@ export class CanvasViewer {
   kind = 'canvas2d';
   /** @type {ImageBitmap | null} */ #bitmap = null;
   /** @type {Uint16Array | null} */ #map = null;
-  #table = new Uint8Array(4);
+  /** @type {Uint8Array} */ #table = new Uint8Array(4);
   /** @type {Map<Mode, CanvasImageSource>} */ #composed = new Map();
   #change = 0;
 
