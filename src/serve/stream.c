@@ -42,7 +42,7 @@ static void make_event(struct stream *stream) {
   } else if (job->phase == JOB_QUEUED && s->position != stream->position) {
     size = asprintf(&text, "event: queued\ndata: {\"position\": %zu}\n\n", s->position);
     stream->position = s->position;
-  } else if (job->phase == JOB_RUNNING && s->stage && (s->stage != stream->stage || s->fraction > stream->fraction)) {
+  } else if (job->phase == JOB_RUNNING && s->stage && strcmp(s->stage, "queued") != 0 && (s->stage != stream->stage || s->fraction > stream->fraction)) {
     stream->stage = s->stage;
     stream->fraction = s->fraction;
     size = asprintf(&text, "event: %s\ndata: {\"stage\": \"%s\", \"fraction\": %.4f}\n\n",

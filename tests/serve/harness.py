@@ -59,10 +59,11 @@ class Server:
     """`sam3 serve` on a free port; ready when made."""
 
     def __init__(self, *flags, env=None, wait=True):
-        self.log = tempfile.NamedTemporaryFile(dir=FOLDER, delete=False)
-        self.process = subprocess.Popen(
-            [PROGRAM, "serve", "-m", str(MODEL), "--port", "0", *map(str, flags)], stdin=subprocess.DEVNULL,
-            stdout=self.log, stderr=self.log, env=environment(env or {}))
+        with tempfile.NamedTemporaryFile(dir=FOLDER, delete=False) as log:
+            self.log = log.name
+            self.process = subprocess.Popen(
+                [PROGRAM, "serve", "-m", str(MODEL), "--port", "0", *map(str, flags)], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, env=environment(env or {}))
         atexit.register(self.process.kill)
         self.port = self._port()
         while wait and self.request("GET", "/readyz").status != 200:
@@ -79,7 +80,7 @@ class Server:
         raise RuntimeError("the server did not start: " + self.output())
 
     def output(self):
-        return Path(self.log.name).read_text(encoding="utf-8", errors="replace")
+        return Path(self.log).read_text(encoding="utf-8", errors="replace")
 
     def records(self):
         return [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
