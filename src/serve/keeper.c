@@ -111,6 +111,13 @@ void keeper_each(struct keeper *keeper, void (*visit)(struct request *request)) 
   }
 }
 
+bool keeper_idle(struct keeper *keeper) {
+  pthread_mutex_lock(&keeper->lock);
+  bool idle = !keeper->requests;
+  pthread_mutex_unlock(&keeper->lock);
+  return idle;
+}
+
 /* Uploads that take too long: libmicrohttpd has not begun to answer, so the answer can be written past it. */
 static void end_slow_uploads(struct keeper *keeper, double now) {
   pthread_mutex_lock(&keeper->lock);

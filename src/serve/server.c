@@ -207,15 +207,14 @@ static void read_samples(struct server *server) {
     log_event(server->log, "warning", "%s", err.message);
 }
 
-/* New work is refused; what runs has drain_seconds. */
+/* New work is refused; what runs, and the answers on their way, have drain_seconds. */
 static void drain(struct server *server) {
   double until = now_seconds() + server->settings.drain_seconds;
   atomic_store(&server->draining, true);
   log_event(server->log, "info", "draining: %zu jobs run", (size_t)server->active);
-  while (now_seconds() < until && (server->active || pool_waiting(server->pool)))
+  while (now_seconds() < until && (server->active || !keeper_idle(server->keeper)))
     if (next_signal(0.05) > 0) /* told twice: at once */
       break;
-  next_signal(0.1); /* answers on their way out */
 }
 
 static sam3_status run(struct server *server, struct sam3_error *err) {

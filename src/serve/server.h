@@ -224,6 +224,8 @@ void keeper_watch(struct keeper *keeper, struct request *request);
 void keeper_unwatch(struct keeper *keeper, struct request *request);
 /* Calls `visit` for every request, with a reference of its own. */
 void keeper_each(struct keeper *keeper, void (*visit)(struct request *request));
+/* There is no request, not even one whose answer is on its way. */
+bool keeper_idle(struct keeper *keeper);
 void keeper_close(struct keeper *keeper);
 
 /* ---- sockets (port.c) ---- */
