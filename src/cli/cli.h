@@ -3,6 +3,7 @@
 #define SAM3_CLI_CLI_H
 
 #include <argp.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@ enum exit_code { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTE
 
 /* Each parses its own flags and returns an exit_code; argv[0] is "sam3 NAME". */
 int segment_main(int argc, char **argv);
+int serve_main(int argc, char **argv);
 int info_main(int argc, char **argv);
 int devices_main(int argc, char **argv);
 int bench_main(int argc, char **argv);
@@ -67,6 +69,10 @@ extern const struct argp help_argp;
 /* ---- models (open.c) ---- */
 
 /* -m, or $SAM3_MODEL, or the demo model; says which. On failure complains and returns an exit code. */
+int find_model(const char *path, char found[PATH_MAX], bool *demo);
+/* The directory of the sample images. */
+bool find_samples(char found[PATH_MAX]);
+/* find_model() and open it. */
 int open_model(const char *path, sam3_model **model);
 int open_session(sam3_model *model, const struct model_flags *flags, sam3_session **session);
 

@@ -16,6 +16,7 @@ static const struct command {
   const char *about;
 } commands[] = {
     {"segment", segment_main, "find every instance of a phrase in images, as masks"},
+    {"serve", serve_main, "serve the web page and the HTTP API"},
     {"info", info_main, "what a model is, and the memory it will take"},
     {"devices", devices_main, "what there is to compute on"},
     {"bench", bench_main, "time every stage of the network"},

@@ -6,8 +6,8 @@
 
 #include "cli/cli.h"
 
-/* `path` relative to the directory of this program, when a model is there. */
-static bool demo_at(const char *path, char found[PATH_MAX]) {
+/* The directory of the file `path`, relative to the directory of this program, when it is there. */
+static bool file_at(const char *path, char found[PATH_MAX]) {
   char place[PATH_MAX];
   ssize_t length = readlink("/proc/self/exe", place, sizeof place - 1);
   if (length <= 0)
@@ -15,7 +15,7 @@ static bool demo_at(const char *path, char found[PATH_MAX]) {
   place[length] = '\0';
   char *slash = strrchr(place, '/'); /* the link's target is absolute */
   size_t room = (size_t)(place + sizeof place - slash);
-  if ((size_t)snprintf(slash, room, "/%s/config.json", path) >= room || access(place, R_OK) != 0)
+  if ((size_t)snprintf(slash, room, "/%s", path) >= room || access(place, R_OK) != 0)
     return false;
   *strrchr(place, '/') = '\0';
   return realpath(place, found) != NULL;
@@ -23,28 +23,47 @@ static bool demo_at(const char *path, char found[PATH_MAX]) {
 
 /* The demo model: installed beside this program, or in the source tree that this program was built in. */
 static bool find_demo(char found[PATH_MAX]) {
-  if (demo_at("../share/sam3/demo", found) || demo_at("../../../models/demo", found))
+  if (file_at("../share/sam3/demo/config.json", found) || file_at("../../../models/demo/config.json", found))
     return true;
   return access(SAM3_DATADIR "/demo/config.json", R_OK) == 0 && realpath(SAM3_DATADIR "/demo", found);
 }
 
-int open_model(const char *path, sam3_model **model) {
-  char demo[PATH_MAX];
+int find_model(const char *path, char found[PATH_MAX], bool *demo) {
   const char *named = getenv("SAM3_MODEL");
+  *demo = false;
   if (!path && named && *named) {
     path = named;
     say("using the model of $SAM3_MODEL: %s", path);
   }
   if (!path) {
-    if (!find_demo(demo)) {
+    *demo = true;
+    if (!find_demo(found)) {
       complain("no model: name one with -m MODEL or $SAM3_MODEL (a Hugging Face directory, a .safetensors file or "
                "sam3.pt); the demo model is not installed");
       return EXIT_FAILED;
     }
-    path = demo;
-    say("using the demo model %s: small, and knows few things; -m MODEL names another", path);
+    say("using the demo model %s: small, and knows few things; -m MODEL names another", found);
+  } else if ((size_t)snprintf(found, PATH_MAX, "%s", path) >= PATH_MAX) {
+    complain("%.100s...: the name of the model is too long", path);
+    return EXIT_USAGE;
   }
+  return EXIT_DONE;
+}
+
+bool find_samples(char found[PATH_MAX]) {
+  return file_at("../share/sam3/samples/samples.json", found) ||
+         file_at("../../../models/demo/samples/samples.json", found) ||
+         (access(SAM3_DATADIR "/samples/samples.json", R_OK) == 0 && realpath(SAM3_DATADIR "/samples", found));
+}
+
+int open_model(const char *path, sam3_model **model) {
+  char found[PATH_MAX];
+  bool demo;
   struct sam3_error err;
+  int code = find_model(path, found, &demo);
+  if (code != EXIT_DONE)
+    return code;
+  path = found;
   return sam3_model_open(path, model, &err) == SAM3_OK ? EXIT_DONE : failed(&err);
 }
 
