@@ -25,6 +25,11 @@ void stream_free(struct stream *stream) {
   free(stream);
 }
 
+/* Whether it is a stage of the network; a job that has just been taken is in none. */
+static bool works(const char *stage) {
+  return strcmp(stage, "queued") != 0 && strcmp(stage, "starting") != 0;
+}
+
 /* Whether a stage looks at a prompt. Encoding an image has a geometry stage too (what prompts without boxes share), so
  * that one and "begin" go on with what was `before`. */
 static bool decodes(const char *stage, bool before) {
@@ -51,7 +56,7 @@ static void make_event(struct stream *stream) {
   } else if (job->phase == JOB_QUEUED && s->position != stream->position) {
     size = asprintf(&text, "event: queued\ndata: {\"position\": %zu}\n\n", s->position);
     stream->position = s->position;
-  } else if (job->phase == JOB_RUNNING && s->stage && strcmp(s->stage, "queued") != 0 &&
+  } else if (job->phase == JOB_RUNNING && s->stage && works(s->stage) &&
              (s->stage != stream->stage || s->fraction > stream->fraction)) {
     stream->stage = s->stage;
     stream->fraction = s->fraction;
