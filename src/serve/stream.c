@@ -12,6 +12,7 @@ struct stream {
   size_t position;
   const char *stage;
   double fraction;
+  bool decoding;
   char *text; /* being sent */
   size_t size, sent;
 };
@@ -24,9 +25,22 @@ void stream_free(struct stream *stream) {
   free(stream);
 }
 
-/* The stages that happen before the first prompt is looked at. */
-static bool encodes(const char *stage) {
-  return !strcmp(stage, "resize") || !strcmp(stage, "vision") || !strcmp(stage, "neck") || !strcmp(stage, "begin");
+/* Whether it is a stage of the network; a job that has just been taken is in none. */
+static bool works(const char *stage) {
+  return strcmp(stage, "queued") != 0 && strcmp(stage, "starting") != 0;
+}
+
+/* Whether a stage looks at a prompt. Encoding an image has a geometry stage too (what prompts without boxes share), so
+ * that one and "begin" go on with what was `before`. */
+static bool decodes(const char *stage, bool before) {
+  static const char *const encoding[] = {"resize", "vision", "neck"}, *const both[] = {"geometry", "begin"};
+  for (size_t i = 0; i < sizeof encoding / sizeof *encoding; i++)
+    if (strcmp(stage, encoding[i]) == 0)
+      return false;
+  for (size_t i = 0; i < sizeof both / sizeof *both; i++)
+    if (strcmp(stage, both[i]) == 0)
+      return before;
+  return true;
 }
 
 /* The next event of the job, if there is one; its lock is held. */
@@ -42,11 +56,13 @@ static void make_event(struct stream *stream) {
   } else if (job->phase == JOB_QUEUED && s->position != stream->position) {
     size = asprintf(&text, "event: queued\ndata: {\"position\": %zu}\n\n", s->position);
     stream->position = s->position;
-  } else if (job->phase == JOB_RUNNING && s->stage && strcmp(s->stage, "queued") != 0 && (s->stage != stream->stage || s->fraction > stream->fraction)) {
+  } else if (job->phase == JOB_RUNNING && s->stage && works(s->stage) &&
+             (s->stage != stream->stage || s->fraction > stream->fraction)) {
     stream->stage = s->stage;
     stream->fraction = s->fraction;
+    stream->decoding = decodes(s->stage, stream->decoding);
     size = asprintf(&text, "event: %s\ndata: {\"stage\": \"%s\", \"fraction\": %.4f}\n\n",
-                    encodes(s->stage) ? "encoding" : "decoding", s->stage, s->fraction);
+                    stream->decoding ? "decoding" : "encoding", s->stage, s->fraction);
   } else if (job_ended(job) && !job_ended(&(struct job){.phase = stream->phase})) {
     const char *name = job->phase == JOB_DONE ? "done" : job->phase == JOB_FAILED ? "failed" : "cancelled";
     const char *data = job->phase == JOB_CANCELLED || !job->text ? "{}" : job->text;
