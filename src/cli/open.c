@@ -1,4 +1,4 @@
-/* Finding and opening the model. */
+/* Finding the model, and opening it for work. */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,23 +28,30 @@ static bool find_demo(char found[PATH_MAX]) {
   return access(SAM3_DATADIR "/demo/config.json", R_OK) == 0 && realpath(SAM3_DATADIR "/demo", found);
 }
 
-int open_model(const char *path, sam3_model **model) {
-  char demo[PATH_MAX];
+const char *find_model(const char *path, char room[PATH_MAX]) {
   const char *named = getenv("SAM3_MODEL");
   if (!path && named && *named) {
     path = named;
     say("using the model of $SAM3_MODEL: %s", path);
   }
   if (!path) {
-    if (!find_demo(demo)) {
+    if (!find_demo(room)) {
       complain("no model: name one with -m MODEL or $SAM3_MODEL (a Hugging Face directory, a .safetensors file or "
                "sam3.pt); the demo model is not installed");
-      return EXIT_FAILED;
+      return NULL;
     }
-    path = demo;
+    path = room;
     say("using the demo model %s: small, and knows few things; -m MODEL names another", path);
   }
+  return path;
+}
+
+int open_model(const char *path, sam3_model **model) {
+  char room[PATH_MAX];
   struct sam3_error err;
+  path = find_model(path, room);
+  if (!path)
+    return EXIT_FAILED;
   return sam3_model_open(path, model, &err) == SAM3_OK ? EXIT_DONE : failed(&err);
 }
 
@@ -52,4 +59,27 @@ int open_session(sam3_model *model, const struct model_flags *flags, sam3_sessio
   struct sam3_error err;
   struct sam3_session_options options = {.device = flags->device, .dtype = flags->dtype};
   return sam3_session_open(model, &options, session, &err) == SAM3_OK ? EXIT_DONE : failed(&err);
+}
+
+int open_engine(const char *model_path, const struct model_flags *flags, const struct engine_flags *engine_flags,
+                sam3_engine **engine) {
+  struct sam3_error err;
+  char *names = need(strdup(flags->device ? flags->device : "cpu"));
+  const char **devices = NULL;
+  size_t n = 0;
+  for (char *at = names, *name; (name = strsep(&at, ","));) {
+    devices = grow(devices, n, sizeof *devices);
+    devices[n++] = name;
+  }
+  struct sam3_engine_options options = {.devices = devices,
+                                        .n_devices = n,
+                                        .dtype = flags->dtype,
+                                        .parallel = engine_flags->parallel,
+                                        .schedule = engine_flags->schedule,
+                                        .queue_bytes = UINT64_MAX, /* the caller reads few images ahead */
+                                        .cache_bytes = 1};
+  int code = sam3_engine_open(model_path, &options, engine, &err) == SAM3_OK ? EXIT_DONE : failed(&err);
+  free(devices);
+  free(names);
+  return code;
 }
