@@ -105,7 +105,12 @@ class Top(Case):
         with socket.socket() as mute:
             mute.bind(("127.0.0.1", 0))
             mute.listen()
-            threading.Thread(target=lambda: mute.accept()[0].sendall(b"220 mail\r\n"), daemon=True).start()
+
+            def answer():
+                with mute.accept()[0] as peer:
+                    peer.recv(4096)
+                    peer.sendall(b"220 mail\r\n")
+            threading.Thread(target=answer, daemon=True).start()
             self.check(1, "top", "127.0.0.1:%d" % mute.getsockname()[1], says="HTTP")
         for url, says in (("https://x", "only http"), ("http://", "no host"), ("x:0", "port"), ("x:99999", "port"),
                           ("x:1y", "not an address"), ("[::1", "]"), ("http://x/?a", "not an address")):
