@@ -1,4 +1,4 @@
-/* Finding and opening the model. */
+/* Finding the model, and opening it for work. */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,4 +71,27 @@ int open_session(sam3_model *model, const struct model_flags *flags, sam3_sessio
   struct sam3_error err;
   struct sam3_session_options options = {.device = flags->device, .dtype = flags->dtype};
   return sam3_session_open(model, &options, session, &err) == SAM3_OK ? EXIT_DONE : failed(&err);
+}
+
+int open_engine(const char *model_path, const struct model_flags *flags, const struct engine_flags *engine_flags,
+                sam3_engine **engine) {
+  struct sam3_error err;
+  char *names = need(strdup(flags->device ? flags->device : "cpu"));
+  const char **devices = NULL;
+  size_t n = 0;
+  for (char *at = names, *name; (name = strsep(&at, ","));) {
+    devices = grow(devices, n, sizeof *devices);
+    devices[n++] = name;
+  }
+  struct sam3_engine_options options = {.devices = devices,
+                                        .n_devices = n,
+                                        .dtype = flags->dtype,
+                                        .parallel = engine_flags->parallel,
+                                        .schedule = engine_flags->schedule,
+                                        .queue_bytes = UINT64_MAX, /* the caller reads few images ahead */
+                                        .cache_bytes = 1};
+  int code = sam3_engine_open(model_path, &options, engine, &err) == SAM3_OK ? EXIT_DONE : failed(&err);
+  free(devices);
+  free(names);
+  return code;
 }
