@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/pipeline.h"
 
 static int help_main(int argc, char **argv);
 static int version_main(int argc, char **argv);
@@ -16,9 +17,12 @@ static const struct command {
   const char *about;
 } commands[] = {
     {"segment", segment_main, "find every instance of a phrase in images, as masks"},
+    {"serve", serve_main, "serve the web page and the HTTP API"},
+    {"batch", batch_main, "the same for whole folders of images, resumable"},
     {"info", info_main, "what a model is, and the memory it will take"},
     {"devices", devices_main, "what there is to compute on"},
     {"bench", bench_main, "time every stage of the network"},
+    {"top", top_main, "what the devices of a running server do"},
     {"tokenize", tokenize_main, "the token ids of texts"},
     {"convert", convert_main, "write a checkpoint as a Hugging Face directory, in another dtype"},
     {"help", help_main, "this text, or the help of a command"},
@@ -121,9 +125,11 @@ static int version_main(int argc, char **argv) {
 }
 
 static void interrupted(int number) {
+  if (pipeline_interrupt(number))
+    return;
   progress_wipe_raw();
   output_interrupt();
-  _exit(number == SIGINT ? EXIT_INTERRUPTED : 128 + number);
+  _exit(exit_code_of_signal(number));
 }
 
 /* What was printed may still be in a buffer: a full disk or a closed pipe shows only now. */

@@ -87,6 +87,10 @@ static sam3_status take_devices(sam3_engine *engine, const struct sam3_engine_op
     return fail(err, SAM3_ERR_LIMIT, "%zu devices: at most %d", n, MAX_WORKERS);
   if (launched && o->launch->rank != 0)
     return fail(err, SAM3_ERR_ARGUMENT, "rank %d has no engine: it serves rank 0", o->launch->rank);
+  if (launched && o->schedule == SAM3_SCHEDULE_SPLIT)
+    return fail(
+        err, SAM3_ERR_UNSUPPORTED,
+        "schedule split: a launcher's processes share no memory, so each request is one's; take replicate or auto");
   engine->workers = mem_zeroed(n, sizeof *engine->workers);
   engine->running = mem_zeroed(n, sizeof(struct sam3_job *));
   if (!engine->workers || !engine->running)
@@ -116,11 +120,13 @@ static sam3_status take_options(sam3_engine *engine, const char *model_path, con
   engine->parallel = o->parallel != SAM3_PARALLEL_AUTO ? o->parallel
                      : engine->n_workers > 1           ? SAM3_PARALLEL_PROCESSES
                                                        : SAM3_PARALLEL_THREADS;
-  engine->schedule = o->schedule;
+  engine->schedule = o->launch && o->launch->size > 1 ? SAM3_SCHEDULE_REPLICATE : o->schedule;
   engine->queue_requests = o->queue_requests ? o->queue_requests : DEFAULT_QUEUE_REQUESTS;
   engine->queue_bytes = o->queue_bytes ? o->queue_bytes : DEFAULT_QUEUE_BYTES;
+  const bool splits = engine->n_workers > 1 && engine->schedule != SAM3_SCHEDULE_REPLICATE;
   engine->runner = (struct runner_options){.session.dtype = o->dtype,
                                            .cache_bytes = o->cache_bytes ? o->cache_bytes : DEFAULT_CACHE_BYTES,
+                                           .ranks = splits ? (int)engine->n_workers : 0,
                                            .model_path = engine->model_path};
   return SAM3_OK;
 }
@@ -195,10 +201,10 @@ void sam3_engine_close(sam3_engine *engine) {
   for (size_t i = 0; i < engine->n_workers; i++) {
     if (engine->workers[i].has_thread)
       pthread_join(engine->workers[i].thread, NULL);
-    free(engine->workers[i].slots);
   }
   if (engine->has_keeper)
     pthread_join(engine->keeper, NULL);
+  split_free(engine->split);
   pthread_cond_destroy(&engine->work);
   pthread_cond_destroy(&engine->done);
   pthread_mutex_destroy(&engine->lock);

@@ -36,10 +36,24 @@ struct sam3_job {
   char device[64];
 };
 
-/* An encoded image with a worker. The coordinator says which image lies in which of the worker's slots. */
-struct cached {
-  uint64_t image; /* sam3_image.id; 0: none */
-  uint64_t used;  /* when last, on the engine's clock of takes */
+/* Which encoded images lie in which slots, of a worker or of the split: the coordinator says so. */
+struct slots {
+  struct cached {
+    uint64_t image; /* sam3_image.id; 0: none */
+    uint64_t used;  /* when last, on the engine's clock of takes */
+  } items[MAX_SLOTS];
+  int n; /* 0: no runner, or no split */
+};
+
+/* A task that all workers do together, worker 0 as the first of the ranks. */
+struct gang {
+  struct sam3_job *job; /* NULL: none */
+  struct task task;
+  size_t left; /* workers that have not ended their part */
+  bool lost;   /* a runner was lost */
+  sam3_status status;
+  struct sam3_error error;
+  struct sam3_results *results;
 };
 
 struct worker {
@@ -49,8 +63,8 @@ struct worker {
   char device[64];
   int rank;              /* of the process that a launcher started and that comes by itself; 0: ours */
   struct runner *runner; /* NULL: not started, or lost; used by its own thread alone */
-  struct cached *slots;
-  int n_slots;
+  struct slots slots;
+  bool called;  /* to the gang */
   int failures; /* of the runner since the last task that it did */
   double opened, busy_since;
   struct sam3_worker_stats stats; /* `busy` without the task in hand */
@@ -75,7 +89,10 @@ struct sam3_engine {
   struct queue queue;
   size_t queue_requests;
   uint64_t queue_bytes;
-  uint64_t clock;            /* takes */
+  uint64_t clock;      /* takes */
+  struct split *split; /* over all workers; NULL: none */
+  struct slots split_slots;
+  struct gang gang;
   struct sam3_job **running; /* [n_workers] */
   struct sam3_engine_stats stats;
   struct sam3_error start_error; /* of the first worker that could not be started */

@@ -8,9 +8,6 @@
 #include "engine/session.h"
 #include "engine/task.h"
 
-/* Encoded images that a worker keeps at most, however small they are. */
-#define MAX_SLOTS 64
-
 /* An encoding's share of a task's progress, in prompts. */
 #define ENCODE_WEIGHT 12
 
@@ -18,6 +15,9 @@ struct local {
   struct runner base;
   sam3_session *session;
   sam3_features *slots[MAX_SLOTS]; /* NULL: not used yet */
+  struct split *split;             /* NULL: in none */
+  int rank;
+  sam3_features *split_slots[MAX_SLOTS];
   uint64_t session_bytes, slot_bytes;
 
   /* The task in hand: which part of it runs, and since when its stage does. */
@@ -54,6 +54,11 @@ void stage_add(struct sam3_stage_time stages[SAM3_MAX_STAGES], const char *stage
   }
 }
 
+int slots_in(uint64_t bytes, uint64_t size) {
+  uint64_t slots = bytes / size;
+  return slots < 1 ? 1 : slots > MAX_SLOTS ? MAX_SLOTS : (int)slots;
+}
+
 /* The stage in hand is over, `next` (or NULL) begins. */
 static void next_stage(struct local *local, const char *next) {
   double now = clock_seconds();
@@ -72,8 +77,10 @@ static bool on_progress(void *user, const char *stage, double fraction) {
 
 static sam3_status run_task(struct local *local, const struct task *task, struct sam3_results **results,
                             struct sam3_error *err) {
-  sam3_features **slot = &local->slots[task->slot];
-  if (!*slot)
+  sam3_features **slot = task->split ? &local->split_slots[task->slot] : &local->slots[task->slot];
+  if (!*slot && task->split)
+    TRY(split_features(local->split, local->rank, task->slot, local->session, slot, err));
+  else if (!*slot)
     TRY(sam3_features_create(local->session, slot, err));
   double weight = task->image ? ENCODE_WEIGHT : 0, all = weight + (double)task->n_prompts;
   if (task->image) {
@@ -105,6 +112,14 @@ static sam3_status local_run(struct runner *runner, const struct task *task, str
   return status;
 }
 
+static sam3_status local_join(struct runner *runner, struct split *split, int rank, struct sam3_error *err) {
+  struct local *local = (struct local *)runner;
+  (void)err;
+  local->split = split;
+  local->rank = rank;
+  return SAM3_OK;
+}
+
 static bool local_alive(struct runner *runner) {
   (void)runner;
   return true;
@@ -112,28 +127,31 @@ static bool local_alive(struct runner *runner) {
 
 static void local_close(struct runner *runner) {
   struct local *local = (struct local *)runner;
-  for (int i = 0; i < MAX_SLOTS; i++)
+  for (int i = 0; i < MAX_SLOTS; i++) {
     sam3_features_free(local->slots[i]);
+    sam3_features_free(local->split_slots[i]);
+  }
   sam3_session_close(local->session);
   free(local);
 }
 
 sam3_status local_open(sam3_model *model, const struct runner_options *options, struct runner **runner,
                        struct sam3_error *err) {
-  static const struct runner_ops ops = {local_run, local_alive, local_close};
+  static const struct runner_ops ops = {local_run, local_join, local_alive, local_close};
   *runner = NULL;
   struct local *local = mem_zeroed(1, sizeof *local);
   if (!local)
     return fail_memory(err, sizeof *local, "a worker");
   local->base.ops = &ops;
   sam3_status status = sam3_session_open(model, &options->session, &local->session, err);
+  if (status == SAM3_OK && options->ranks)
+    status = split_measure(local->session, options->ranks, &local->base.split, err);
   if (status != SAM3_OK) {
     local_close(&local->base);
     return status;
   }
   struct sam3_memory memory = sam3_session_memory(local->session);
-  uint64_t slots = options->cache_bytes / memory.features;
-  local->base.slots = slots < 1 ? 1 : slots > MAX_SLOTS ? MAX_SLOTS : (int)slots;
+  local->base.slots = slots_in(options->cache_bytes, memory.features);
   local->base.weights = memory.weights;
   local->base.memory = local->session_bytes = memory.prepared + memory.activations + memory.workspace;
   local->slot_bytes = memory.features;

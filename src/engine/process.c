@@ -18,6 +18,7 @@ struct process {
   int socket, file; /* -1: pixels come with the task */
   sam3_model *model;
   struct runner *runner;
+  struct split *split;
   uint8_t *pixels;
   size_t pixels_size;
   const char *stage; /* last told */
@@ -78,6 +79,7 @@ static sam3_status do_task(struct process *p, struct wire *wire, struct sam3_res
                            struct task_report *report, struct sam3_error *err) {
   struct task task = {.progress = on_progress, .user = p};
   sam3_image image = {0};
+  task.split = wire_get_u64(wire) != 0;
   task.slot = (int)wire_get_u64(wire);
   image.width = (int)wire_get_u64(wire);
   image.height = (int)wire_get_u64(wire);
@@ -86,8 +88,9 @@ static sam3_status do_task(struct process *p, struct wire *wire, struct sam3_res
   struct sam3_prompt *prompts = wire_get_prompts(wire, &task.n_prompts);
   task.prompts = prompts;
   const uint8_t *came = image.width && p->file < 0 ? wire_get(wire, size) : NULL;
-  if (!prompts || wire->failed || task.slot < 0 || task.slot >= p->runner->slots || image.width < 0 ||
-      image.height < 0 || (image.width && (uint64_t)image.width * (uint64_t)image.height * 3 + IMAGE_PADDING > size)) {
+  if (!prompts || wire->failed || task.slot < 0 || task.slot >= (task.split ? MAX_SLOTS : p->runner->slots) ||
+      (task.split && !p->split) || image.width < 0 || image.height < 0 ||
+      (image.width && (uint64_t)image.width * (uint64_t)image.height * 3 + IMAGE_PADDING > size)) {
     prompts_free(prompts, task.n_prompts);
     return broken(err);
   }
@@ -98,6 +101,14 @@ static sam3_status do_task(struct process *p, struct wire *wire, struct sam3_res
     status = p->runner->ops->run(p->runner, &task, results, report, err);
   prompts_free(prompts, task.n_prompts);
   return status;
+}
+
+/* What is wrong shows when a task of the split comes: there is none then. */
+static void join(struct process *p, struct wire *wire, int file) {
+  uint64_t rank = wire_get_u64(wire);
+  struct sam3_error err;
+  if (!p->split && file >= 0 && split_attach(file, &p->split, &err) == SAM3_OK)
+    p->runner->ops->join(p->runner, p->split, (int)rank, &err);
 }
 
 /* Does what the message asks and answers; false: the coordinator is gone. */
@@ -135,6 +146,7 @@ static sam3_status open_session(struct process *p, struct wire *wire, struct sam
   struct runner_options options = {.session.device = p->options->device ? p->options->device : device};
   options.session.dtype = (sam3_dtype)wire_get_u64(wire);
   options.cache_bytes = wire_get_u64(wire);
+  options.ranks = (int)wire_get_u64(wire);
   char *description = wire_get_text(wire);
   const char *own = p->options->model_path ? p->options->model_path : path;
   sam3_status status = wire->failed || wire->kind != WIRE_OPEN || !own ? broken(err) : SAM3_OK;
@@ -168,6 +180,8 @@ static sam3_status greet(struct process *p, struct wire *wire, struct sam3_error
   wire_put_u64(&ready, (uint64_t)p->runner->slots);
   wire_put_u64(&ready, p->runner->memory);
   wire_put_u64(&ready, p->runner->weights);
+  wire_put_u64(&ready, p->runner->split.activations);
+  wire_put_u64(&ready, p->runner->split.features);
   p->gone = !answer(p, &ready);
   return SAM3_OK;
 }
@@ -178,14 +192,21 @@ sam3_status process_serve(int socket, const struct process_options *options, str
   struct wire wire = {0};
   sam3_status status = greet(&p, &wire, err ? err : &unused);
   while (status == SAM3_OK && !p.gone) {
-    enum wire_received received = wire_receive(p.socket, &wire, FOREVER, NULL);
-    p.gone = received == WIRE_GONE || (received == WIRE_RECEIVED && !serve(&p, &wire));
+    int file = -1;
+    enum wire_received received = wire_receive(p.socket, &wire, FOREVER, &file);
+    if (received == WIRE_RECEIVED && wire.kind == WIRE_JOIN)
+      join(&p, &wire, file);
+    else
+      p.gone = received == WIRE_GONE || (received == WIRE_RECEIVED && !serve(&p, &wire));
+    if (file >= 0)
+      close(file);
   }
   if (status == SAM3_OK && options->told && !p.closed)
     status = fail(err, SAM3_ERR_IO, "rank 0 ended unexpectedly");
   wire_free(&wire);
   if (p.runner)
     p.runner->ops->close(p.runner);
+  split_free(p.split);
   sam3_model_close(p.model);
   if (p.pixels)
     munmap(p.pixels, p.pixels_size);

@@ -12,9 +12,8 @@
 #include "engine/wire.h"
 #include "image/image.h"
 
-#define SILENCE 120.0   /* seconds without a word after which a worker that has work is taken for dead */
-#define MAX_SLOTS 65536 /* that are believed */
-#define LOOK_AGAIN 0.1  /* seconds between looks at whether the task is cancelled */
+#define SILENCE 120.0  /* seconds without a word after which a worker that has work is taken for dead */
+#define LOOK_AGAIN 0.1 /* seconds between looks at whether the task is cancelled */
 
 struct remote {
   struct runner base;
@@ -36,6 +35,7 @@ static sam3_status greet(struct remote *r, const struct runner_options *options,
   wire_put_text(&wire, options->session.device);
   wire_put_u64(&wire, options->session.dtype);
   wire_put_u64(&wire, options->cache_bytes);
+  wire_put_u64(&wire, (uint64_t)options->ranks);
   wire_put_text(&wire, r->end.child ? NULL : options->description); /* it opens the same file, or one of its own */
   sam3_status status = wire_send(r->end.socket, &wire, r->end.file) ? SAM3_OK : lost(r, err);
   if (status == SAM3_OK && wire_receive(r->end.socket, &wire, SILENCE, NULL) != WIRE_RECEIVED)
@@ -44,6 +44,8 @@ static sam3_status greet(struct remote *r, const struct runner_options *options,
     r->base.slots = (int)wire_get_u64(&wire);
     r->base.memory = wire_get_u64(&wire);
     r->base.weights = wire_get_u64(&wire);
+    r->base.split.activations = wire_get_u64(&wire);
+    r->base.split.features = wire_get_u64(&wire);
     if (wire.failed || r->base.slots < 1 || r->base.slots > MAX_SLOTS)
       status = lost(r, err);
   } else if (status == SAM3_OK) {
@@ -90,6 +92,7 @@ static bool send_task(struct remote *r, const struct task *task) {
   const bool travel = task->image && r->end.file < 0;
   struct wire wire;
   wire_begin(&wire, WIRE_RUN);
+  wire_put_u64(&wire, task->split);
   wire_put_u64(&wire, (uint64_t)task->slot);
   wire_put_u64(&wire, task->image ? (uint64_t)task->image->width : 0);
   wire_put_u64(&wire, task->image ? (uint64_t)task->image->height : 0);
@@ -169,6 +172,16 @@ static sam3_status remote_run(struct runner *runner, const struct task *task, st
   return status;
 }
 
+static sam3_status remote_join(struct runner *runner, struct split *split, int rank, struct sam3_error *err) {
+  struct remote *r = (struct remote *)runner;
+  struct wire wire;
+  wire_begin(&wire, WIRE_JOIN);
+  wire_put_u64(&wire, (uint64_t)rank);
+  bool sent = wire_send(r->end.socket, &wire, split_descriptor(split));
+  wire_free(&wire);
+  return sent ? SAM3_OK : lost(r, err);
+}
+
 static bool remote_alive(struct runner *runner) {
   struct remote *r = (struct remote *)runner;
   struct pollfd end = {.fd = r->end.socket, .events = POLLRDHUP};
@@ -177,7 +190,7 @@ static bool remote_alive(struct runner *runner) {
 
 static void remote_close(struct runner *runner) {
   struct remote *r = (struct remote *)runner;
-  if (!r->base.lost)
+  if (!r->base.lost && !r->end.child)
     send_word(r, WIRE_CLOSE);
   endpoint_close(&r->end);
   if (r->pixels)
@@ -187,7 +200,7 @@ static void remote_close(struct runner *runner) {
 
 sam3_status remote_open(const struct endpoint *end, const struct runner_options *options, struct runner **runner,
                         struct sam3_error *err) {
-  static const struct runner_ops ops = {remote_run, remote_alive, remote_close};
+  static const struct runner_ops ops = {remote_run, remote_join, remote_alive, remote_close};
   *runner = NULL;
   struct remote *r = mem_zeroed(1, sizeof *r);
   if (!r) {

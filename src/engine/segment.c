@@ -145,15 +145,16 @@ static sam3_status keep_detections(const struct call *call, struct sam3_result *
 struct mask_batch mask_batch_take(struct run *r) {
   const struct config *c = &r->net->config;
   int64_t pixels = (int64_t)16 * c->vision.grid * c->vision.grid;
-  return (struct mask_batch){take(r, MASK_BATCH, c->dim), take(r, MASK_BATCH, 1), take(r, MASK_BATCH, pixels)};
+  return (struct mask_batch){take(r, MASK_BATCH, c->dim), take(r, MASK_BATCH, 1), take_shared(r, MASK_BATCH, pixels)};
 }
 
-/* The masks of n <= MASK_BATCH detections. */
+/* The masks of n <= MASK_BATCH detections. In a split each rank computes its pixels, and rank 0 takes them all. */
 static sam3_status segment_batch(struct run *r, const struct call *call, struct tensor pixels, struct tensor queries,
                                  struct sam3_detection *detections, int n) {
   sam3_session *s = call->session;
   int side = 4 * r->net->config.vision.grid;
-  size_t mark = arena_mark(r->arena), cells = (size_t)side * (size_t)side;
+  size_t cells = (size_t)side * (size_t)side;
+  struct run_mark mark = mark_run(r);
   struct mask_batch batch = mask_batch_take(r);
   int32_t *rows = arena_take(r->arena, sizeof(int32_t[MASK_BATCH])), host_rows[MASK_BATCH];
   float offsets[MASK_BATCH];
@@ -163,10 +164,14 @@ static sam3_status segment_batch(struct run *r, const struct call *call, struct 
   r->ops->upload(r->dev, rows, host_rows, (size_t)n * sizeof *rows);
   r->ops->gather_rows(r->dev, batch.queries, queries, rows, NULL);
   mask_logits(r, batch.logits, batch.offsets, batch.queries, pixels);
-  r->ops->download(r->dev, offsets, batch.offsets.data, (size_t)n * sizeof *offsets);
-  r->ops->download(r->dev, s->masks, batch.logits.data, (size_t)n * cells * sizeof *s->masks);
-  arena_release(r->arena, mark);
+  if (is_first(r)) {
+    r->ops->download(r->dev, offsets, batch.offsets.data, (size_t)n * sizeof *offsets);
+    r->ops->download(r->dev, s->masks, batch.logits.data, (size_t)n * cells * sizeof *s->masks);
+  }
+  release_run(r, mark);
   TRY(r->ops->sync(r->dev, call->err));
+  if (!is_first(r) || r->cancelled)
+    return SAM3_OK;
   for (int i = 0; i < n; i++) {
     float *logits = s->masks + (size_t)i * cells;
     for (size_t p = 0; p < cells; p++)
@@ -181,7 +186,7 @@ static sam3_status segment_masks(struct run *r, const struct call *call, struct 
                                  struct sam3_result *result) {
   if (!result->n_detections)
     return SAM3_OK;
-  struct tensor pixels = take(r, call->features->tensors.levels[0].rows, answer->memory.cols);
+  struct tensor pixels = take_shared(r, call->features->tensors.levels[0].rows, answer->memory.cols);
   pixel_embeddings(r, pixels, &call->features->tensors, answer->memory, answer->tokens);
   for (size_t i = 0; i < result->n_detections; i += MASK_BATCH) {
     size_t left = result->n_detections - i;
@@ -204,7 +209,7 @@ static sam3_status answer_prompt(struct run *r, const struct call *call, const s
   model_answer(r, &answer, &call->features->tensors, prompt);
   r->ops->download(r->dev, &presence, answer.decoded.presence.data, sizeof presence);
   r->ops->download(r->dev, logits, answer.logits.data, queries * sizeof *logits);
-  r->ops->download(r->dev, boxes, answer.decoded.boxes, queries * 4 * sizeof *boxes);
+  r->ops->download(r->dev, boxes, answer.decoded.boxes.data, queries * 4 * sizeof *boxes);
   TRY(r->ops->sync(r->dev, call->err));
   if (r->cancelled)
     return SAM3_OK;
@@ -230,9 +235,9 @@ static sam3_status run_prompt(struct run *r, const struct call *call, const stru
     boxes[i] = (struct geometry_box){(b->x0 + b->x1) / 2 / w, (b->y0 + b->y1) / 2 / h, (b->x1 - b->x0) / w,
                                      (b->y1 - b->y0) / h, b->positive};
   }
-  size_t mark = arena_mark(r->arena);
+  struct run_mark mark = mark_run(r);
   sam3_status status = answer_prompt(r, call, &input, result);
-  arena_release(r->arena, mark);
+  release_run(r, mark);
   return status;
 }
 
@@ -268,6 +273,7 @@ static sam3_status segment_group(const struct call *call, const struct sam3_prom
     TRY(copy_prompt(call, &prompts[first + i], result));
     TRY(run_prompt(&r, call, &prompts[first + i], slots[i], result));
   }
+  TRY(run_error(&r, call->err));
   return r.cancelled ? fail(call->err, SAM3_ERR_CANCELLED, "cancelled at prompt %zu of %zu", first + 1, total)
                      : SAM3_OK;
 }
@@ -291,7 +297,8 @@ sam3_status sam3_segment(sam3_session *session, const sam3_features *features, c
   TRY(check_arguments(&call, prompts, n));
   if (!(*results = mem_zeroed(1, sizeof **results)))
     return fail_memory(err, sizeof **results, "the results");
-  sam3_status status = segment_all(&call, prompts, n, *results);
+  session_enter(session, features);
+  sam3_status status = session_leave(session, segment_all(&call, prompts, n, *results), err);
   if (status != SAM3_OK) {
     sam3_results_free(*results);
     *results = NULL;

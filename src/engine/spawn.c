@@ -60,14 +60,14 @@ sam3_status endpoint_spawn(const char *program, struct endpoint *end, struct sam
 }
 
 void endpoint_close(struct endpoint *end) {
-  if (end->socket >= 0)
-    close(end->socket);
-  if (end->file >= 0)
-    close(end->file);
-  if (end->child) {
+  if (end->child) {                     /* before its socket ends, or it would break the split that the others are in */
     kill((pid_t)end->process, SIGKILL); /* it holds nothing that outlives it */
     while (waitpid((pid_t)end->process, NULL, 0) < 0 && errno == EINTR)
       ;
   }
+  if (end->socket >= 0)
+    close(end->socket);
+  if (end->file >= 0)
+    close(end->file);
   *end = (struct endpoint){.socket = -1, .file = -1};
 }

@@ -2,10 +2,15 @@
 #ifndef SAM3_ENGINE_TASK_H
 #define SAM3_ENGINE_TASK_H
 
-#include "sam3.h"
+#include "engine/split.h"
 
-/* Prompts on an image that lies, or shall lie, encoded in a slot of the worker. */
+/* Encoded images that a worker, or a split, keeps at most, however small they are. */
+#define MAX_SLOTS 64
+
+/* Prompts on an image that lies, or shall lie, encoded in a slot: one of the worker's own, or, when all workers do the
+ * task together, one of those that they share. */
 struct task {
+  bool split;
   int slot;
   const sam3_image *image; /* to be encoded into the slot first; NULL: it is there */
   const struct sam3_prompt *prompts;
@@ -29,12 +34,15 @@ struct runner {
   int slots;
   int process; /* its id; 0: this one */
   uint64_t memory, weights;
-  bool lost; /* the process is gone: run() failed for that, not for the task */
+  struct split_size split; /* what a split over runner_options.ranks needs */
+  bool lost;               /* the process is gone: run() failed for that, not for the task */
 };
 
 struct runner_ops {
   sam3_status (*run)(struct runner *runner, const struct task *task, struct sam3_results **results,
                      struct task_report *report, struct sam3_error *err);
+  /* Makes it a rank of the split, for tasks that all ranks do together; the split outlives the runner. */
+  sam3_status (*join)(struct runner *runner, struct split *split, int rank, struct sam3_error *err);
   /* False: the process is gone. */
   bool (*alive)(struct runner *runner);
   void (*close)(struct runner *runner);
@@ -43,6 +51,7 @@ struct runner_ops {
 struct runner_options {
   struct sam3_session_options session;
   uint64_t cache_bytes;    /* of encoded images */
+  int ranks;               /* of the split that it will join; 0: none */
   const char *model_path;  /* for processes, as is */
   const char *description; /* of the model */
 };
@@ -56,6 +65,9 @@ struct process_options {
   bool told;                       /* of its end by the coordinator: one that is gone without a word is an error */
 };
 sam3_status process_serve(int socket, const struct process_options *options, struct sam3_error *err);
+
+/* Encoded images of `size` bytes that are kept in `bytes`: one at least. */
+int slots_in(uint64_t bytes, uint64_t size);
 
 /* The constant that equals `stage`; "other" when there is none. */
 const char *stage_constant(const char *stage);

@@ -168,9 +168,12 @@ void wire_put_results(struct wire *wire, const struct sam3_results *results) {
   }
 }
 
-/* True when the runs fill exactly a mask of the results' size. */
+/* True when the runs fill exactly a mask of the results' size, or there is none: of a split's ranks only the first has
+ * masks. */
 static bool mask_fits(const struct sam3_rle *mask, const struct sam3_results *results) {
   uint64_t pixels = 0;
+  if (!mask->n_counts && !mask->width && !mask->height)
+    return true;
   for (size_t i = 0; i < mask->n_counts; i++)
     pixels += mask->counts[i];
   return mask->width == results->width && mask->height == results->height &&

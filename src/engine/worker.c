@@ -1,6 +1,6 @@
 /* A worker's thread of the coordinator: takes jobs, has them done, replaces a runner that is lost. */
 #include <math.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -16,8 +16,9 @@ enum {
   PATIENCE = 8
 };
 
-#define FIRST_PAUSE 0.05 /* seconds before a lost runner is started again, doubled with each failure */
-#define WATCH 0.25       /* seconds between looks at an idle runner */
+#define SPLIT_TIMEOUT 120.0 /* seconds that workers wait for one another in a task that they do together */
+#define FIRST_PAUSE 0.05    /* seconds before a lost runner is started again, doubled with each failure */
+#define WATCH 0.25          /* seconds between looks at an idle runner */
 
 /* Waits for work, `seconds` at most. */
 static void wait_for_work(struct sam3_engine *engine, double seconds) {
@@ -30,38 +31,38 @@ static void wait_for_work(struct sam3_engine *engine, double seconds) {
 
 /* --------------------------------------------------------------------------------- encoded images */
 
-static int slot_of(const struct worker *w, uint64_t image) {
-  for (int i = 0; i < w->n_slots; i++)
-    if (w->slots[i].image == image)
+static int slot_of(const struct slots *slots, uint64_t image) {
+  for (int i = 0; i < slots->n; i++)
+    if (slots->items[i].image == image)
       return i;
   return -1;
 }
 
 /* The slot to encode into: a free one, or the one not used for longest. */
-static int slot_to_use(const struct worker *w) {
+static int slot_to_use(const struct slots *slots) {
   int oldest = 0;
-  for (int i = 0; i < w->n_slots && w->slots[oldest].image; i++)
-    if (!w->slots[i].image || w->slots[i].used < w->slots[oldest].used)
+  for (int i = 0; i < slots->n && slots->items[oldest].image; i++)
+    if (!slots->items[i].image || slots->items[i].used < slots->items[oldest].used)
       oldest = i;
   return oldest;
 }
 
-static void forget_images(struct worker *w) {
-  free(w->slots);
-  w->slots = NULL;
-  w->n_slots = 0;
-  w->stats.cached = 0;
+static uint64_t images_in(const struct slots *slots) {
+  uint64_t count = 0;
+  for (int i = 0; i < slots->n; i++)
+    count += slots->items[i].image != 0;
+  return count;
 }
 
-/* ------------------------------------------------------------------------------------------- jobs */
+/* ------------------------------------------------------------------------------------ whose job? */
 
-/* True when another worker has the image and its queue is short. */
+/* True when another worker has the image and few wait for it. */
 static bool better_elsewhere(const struct worker *w, const struct sam3_job *job) {
   const struct sam3_engine *engine = w->engine;
   bool elsewhere = false;
   for (size_t i = 0; i < engine->n_workers; i++)
-    elsewhere |= slot_of(&engine->workers[i], job->image->id) >= 0;
-  if (!elsewhere || slot_of(w, job->image->id) >= 0)
+    elsewhere |= slot_of(&engine->workers[i].slots, job->image->id) >= 0;
+  if (!elsewhere || slot_of(&w->slots, job->image->id) >= 0)
     return false;
   int waiting = 0;
   for (const struct queued *at = engine->queue.first; at; at = at->next)
@@ -77,19 +78,25 @@ static struct sam3_job *choose(const struct worker *w) {
   return NULL;
 }
 
-/* Waits for a job; NULL: the runner is gone or the engine closes. The lock is held. */
-static struct sam3_job *take(struct worker *w) {
-  struct sam3_engine *engine = w->engine;
-  for (;;) {
-    if (engine->closing || !w->runner->ops->alive(w->runner))
-      return NULL;
-    struct sam3_job *job = choose(w);
-    if (job) {
-      queue_remove(&engine->queue, &job->queued);
-      return job;
-    }
-    wait_for_work(engine, WATCH);
+/* True when the first job in the queue is one for all workers together. */
+static bool wants_gang(const struct sam3_engine *engine) {
+  if (!engine->split || !engine->queue.first || engine->gang.job)
+    return false;
+  bool kept = false; /* one worker has the image: prompts alone are quick there */
+  for (size_t i = 0; i < engine->n_workers; i++) {
+    if (engine->workers[i].stats.state != SAM3_WORKER_IDLE)
+      return false;
+    kept |= slot_of(&engine->workers[i].slots, job_of(engine->queue.first)->image->id) >= 0;
   }
+  return engine->schedule == SAM3_SCHEDULE_SPLIT || (engine->queue.count < engine->n_workers && !kept);
+}
+
+/* True when jobs wait for all workers to be idle, which then do them together. */
+static bool waits_for_gang(const struct sam3_engine *engine) {
+  bool all = engine->split && engine->schedule == SAM3_SCHEDULE_SPLIT;
+  for (size_t i = 0; i < engine->n_workers; i++)
+    all &= engine->workers[i].stats.state != SAM3_WORKER_DEAD;
+  return all || engine->gang.job;
 }
 
 static bool on_progress(void *user, const char *stage, double fraction) {
@@ -103,31 +110,79 @@ static bool on_progress(void *user, const char *stage, double fraction) {
   return go_on;
 }
 
-/* Makes the job this worker's; the lock is held. */
-static struct task begin(struct worker *w, struct sam3_job *job) {
-  struct sam3_engine *engine = w->engine;
-  int slot = slot_of(w, job->image->id);
-  struct task task = {.slot = slot >= 0 ? slot : slot_to_use(w),
+/* Takes the job out of the queue; the task lies in one of `slots`. The lock is held. */
+static struct task start_job(struct sam3_engine *engine, struct sam3_job *job, struct slots *slots) {
+  queue_remove(&engine->queue, &job->queued);
+  int slot = slot_of(slots, job->image->id);
+  struct task task = {.split = slots == &engine->split_slots,
+                      .slot = slot >= 0 ? slot : slot_to_use(slots),
                       .image = slot >= 0 ? NULL : job->image,
                       .prompts = job->prompts,
                       .n_prompts = job->n_prompts,
                       .threshold = job->threshold,
                       .progress = on_progress,
                       .user = job};
-  w->slots[task.slot] = (struct cached){job->image->id, ++engine->clock};
-  w->stats.state = SAM3_WORKER_BUSY;
-  w->busy_since = clock_seconds();
+  slots->items[task.slot] = (struct cached){job->image->id, ++engine->clock};
   job->phase = SAM3_RUNNING;
   job->stage = "starting";
-  job->started = w->busy_since;
+  job->started = clock_seconds();
   job->encoded = task.image != NULL;
-  memcpy(job->device, w->device, sizeof job->device);
-  engine->running[w - engine->workers] = job;
+  job->device[0] = '\0';
   return task;
 }
 
+/* The worker works from now on, at `job`; the lock is held. */
+static void set_busy(struct worker *w, struct sam3_job *job) {
+  w->stats.state = SAM3_WORKER_BUSY;
+  w->busy_since = clock_seconds();
+  size_t used = strlen(job->device);
+  snprintf(job->device + used, sizeof job->device - used, "%s%s", used ? "+" : "", w->device);
+}
+
+/* All workers are idle: calls them to the first job of the queue. */
+static void call_gang(struct sam3_engine *engine) {
+  struct sam3_job *job = job_of(engine->queue.first);
+  engine->gang = (struct gang){.job = job, .left = engine->n_workers};
+  engine->gang.task = start_job(engine, job, &engine->split_slots);
+  engine->running[0] = job;
+  for (size_t i = 0; i < engine->n_workers; i++) {
+    engine->workers[i].called = true;
+    set_busy(&engine->workers[i], job);
+  }
+  pthread_cond_broadcast(&engine->work);
+}
+
+/* Waits for a job. NULL: the worker is called to the gang, its runner is gone, or the engine closes. The lock is held.
+ */
+static struct sam3_job *take_job(struct worker *w, struct task *task) {
+  struct sam3_engine *engine = w->engine;
+  for (;;) {
+    if (w->called || engine->closing)
+      return NULL;
+    if (!w->runner->ops->alive(w->runner)) {
+      w->runner->lost = true;
+      w->stats.state = SAM3_WORKER_STARTING;
+      return NULL;
+    }
+    struct sam3_job *job = wants_gang(engine) || waits_for_gang(engine) ? NULL : choose(w);
+    if (job) {
+      *task = start_job(engine, job, &w->slots);
+      set_busy(w, job);
+      engine->running[w - engine->workers] = job;
+      return job;
+    }
+    if (wants_gang(engine))
+      call_gang(engine);
+    else
+      wait_for_work(engine, WATCH);
+  }
+}
+
+/* ------------------------------------------------------------------------------------- doing jobs */
+
 /* What the worker remembers of a task; the lock is held. */
 static void account(struct worker *w, const struct task *task, const struct task_report *report, bool done) {
+  struct sam3_engine *engine = w->engine;
   struct sam3_worker_stats *stats = &w->stats;
   stats->busy += clock_seconds() - w->busy_since;
   stats->requests += done;
@@ -139,15 +194,38 @@ static void account(struct worker *w, const struct task *task, const struct task
   for (int i = 0; i < SAM3_MAX_STAGES && report->stages[i].stage; i++)
     stage_add(stats->stages, report->stages[i].stage, report->stages[i].count, report->stages[i].seconds);
   if (!report->encoded)
-    w->slots[task->slot].image = 0;
-  stats->cached = 0;
-  for (int i = 0; i < w->n_slots; i++)
-    stats->cached += w->slots[i].image != 0;
-  stats->state = SAM3_WORKER_IDLE;
-  w->engine->running[w - w->engine->workers] = NULL;
+    (task->split ? &engine->split_slots : &w->slots)->items[task->slot].image = 0;
+  stats->cached = images_in(&w->slots) + images_in(&engine->split_slots);
+  stats->state = w->runner->lost ? SAM3_WORKER_STARTING : SAM3_WORKER_IDLE;
+  w->failures = w->runner->lost ? w->failures : 0;
 }
 
-/* Does one job. A job whose runner is lost goes back into the queue, once. */
+static bool is_done(sam3_status status) {
+  return status == SAM3_OK || status == SAM3_ERR_CANCELLED;
+}
+
+/* The job ends, or, when a runner was lost under it, goes back into the queue, once. Called with the lock, which is let
+ * go. Takes over `results`. */
+static void end_or_return(struct sam3_job *job, sam3_status status, struct sam3_results *results, bool lost,
+                          const struct sam3_error *err) {
+  struct sam3_engine *engine = job->engine;
+  bool again = lost && status != SAM3_OK && !job->retried && !job->cancelled && !job->timed_out && !engine->closing;
+  if (again) {
+    job->retried = true;
+    job->phase = SAM3_QUEUED;
+    job->started = 0;
+    job->fraction = 0;
+    queue_return(&engine->queue, &job->queued);
+  } else {
+    job_end(job, status == SAM3_OK ? results : NULL, status == SAM3_OK ? NULL : err);
+  }
+  pthread_cond_broadcast(&engine->work);
+  pthread_mutex_unlock(&engine->lock);
+  job_tell(job);
+  if (!again)
+    job_release(job);
+}
+
 static void do_job(struct worker *w, struct sam3_job *job, const struct task *task) {
   struct sam3_engine *engine = w->engine;
   struct sam3_results *results;
@@ -156,27 +234,52 @@ static void do_job(struct worker *w, struct sam3_job *job, const struct task *ta
   job_tell(job);
   engine_tell_waiting(engine);
   sam3_status status = w->runner->ops->run(w->runner, task, &results, &report, &err);
-  bool lost = w->runner->lost;
+  pthread_mutex_lock(&engine->lock);
+  account(w, task, &report, is_done(status));
+  engine->running[w - engine->workers] = NULL;
+  end_or_return(job, status, results, w->runner->lost, &err);
+}
+
+/* This worker's part of the gang's task. The last to end it ends the job. */
+static void do_part(struct worker *w) {
+  struct sam3_engine *engine = w->engine;
+  struct gang *gang = &engine->gang;
+  bool first = w == engine->workers;
+  struct sam3_results *results;
+  struct task_report report = {0};
+  struct sam3_error err;
+  struct task task = gang->task; /* stands until all have ended their parts */
+  if (first) {
+    job_tell(gang->job);
+    engine_tell_waiting(engine);
+  } else {
+    task.progress = NULL;
+  }
+  sam3_status status = w->runner->ops->run(w->runner, &task, &results, &report, &err);
+  if (w->runner->lost)
+    split_break(engine->split, status, err.message); /* the others do not wait for it */
 
   pthread_mutex_lock(&engine->lock);
-  account(w, task, &report, status == SAM3_OK || status == SAM3_ERR_CANCELLED);
-  bool again = lost && !job->retried && !job->cancelled && !job->timed_out && !engine->closing;
-  if (again) {
-    job->retried = true;
-    job->phase = SAM3_QUEUED;
-    job->started = 0;
-    job->fraction = 0;
-    queue_return(&engine->queue, &job->queued);
+  w->called = false;
+  account(w, &task, &report, is_done(status));
+  gang->lost |= w->runner->lost;
+  if (first) {
+    gang->status = status;
+    gang->results = results;
+    if (status != SAM3_OK)
+      gang->error = err;
   } else {
-    job_end(job, status == SAM3_OK ? results : NULL, status == SAM3_OK ? NULL : &err);
+    sam3_results_free(results);
   }
-  if (!lost)
-    w->failures = 0;
-  pthread_cond_broadcast(&engine->work);
-  pthread_mutex_unlock(&engine->lock);
-  job_tell(job);
-  if (!again)
-    job_release(job);
+  if (--gang->left > 0) {
+    pthread_mutex_unlock(&engine->lock);
+    return;
+  }
+  split_form(engine->split);
+  struct gang ended = *gang;
+  *gang = (struct gang){0};
+  engine->running[0] = NULL;
+  end_or_return(ended.job, ended.status, ended.results, ended.lost, &ended.error);
 }
 
 /* ---------------------------------------------------------------------------------------- runners */
@@ -199,32 +302,41 @@ static sam3_status open_remote(struct worker *w, const struct runner_options *op
   return remote_open(&end, options, &w->runner, err);
 }
 
-static sam3_status open_runner(struct worker *w, struct sam3_error *err) {
+/* The runner takes its place in the split, which the first worker that is here makes. The lock is held. */
+static sam3_status join_split(struct worker *w, struct sam3_error *err) {
   struct sam3_engine *engine = w->engine;
-  struct runner_options options = engine->runner;
-  options.session.device = w->device;
-  const bool local = engine->meeting ? !w->rank : engine->parallel != SAM3_PARALLEL_PROCESSES;
-  TRY(local ? local_open(engine->model, &options, &w->runner, err) : open_remote(w, &options, err));
-  struct cached *slots = mem_zeroed((size_t)w->runner->slots, sizeof *slots);
-  if (!slots) {
-    w->runner->ops->close(w->runner);
-    w->runner = NULL;
-    return fail_memory(err, sizeof *slots, "a worker");
+  if (!engine->runner.ranks)
+    return SAM3_OK;
+  if (!engine->split) {
+    int images = slots_in(engine->runner.cache_bytes, w->runner->split.features);
+    TRY(split_create(&w->runner->split, engine->runner.ranks, images, SPLIT_TIMEOUT, &engine->split, err));
+    engine->split_slots.n = images;
   }
-  pthread_mutex_lock(&engine->lock);
-  w->slots = slots;
-  w->n_slots = w->runner->slots;
-  w->stats.process = w->runner->process;
-  w->stats.memory = w->runner->memory;
-  w->stats.weights = w->runner->weights;
-  pthread_mutex_unlock(&engine->lock);
-  return SAM3_OK;
+  return w->runner->ops->join(w->runner, engine->split, (int)(w - engine->workers), err);
 }
 
 static void close_runner(struct worker *w) {
   if (w->runner)
     w->runner->ops->close(w->runner);
   w->runner = NULL;
+}
+
+static sam3_status open_runner(struct worker *w, struct sam3_error *err) {
+  struct sam3_engine *engine = w->engine;
+  struct runner_options options = engine->runner;
+  options.session.device = w->device;
+  const bool local = engine->meeting ? !w->rank : engine->parallel != SAM3_PARALLEL_PROCESSES;
+  TRY(local ? local_open(engine->model, &options, &w->runner, err) : open_remote(w, &options, err));
+  pthread_mutex_lock(&engine->lock);
+  w->slots = (struct slots){.n = w->runner->slots};
+  w->stats.process = w->runner->process;
+  w->stats.memory = w->runner->memory;
+  w->stats.weights = w->runner->weights;
+  sam3_status status = join_split(w, err);
+  pthread_mutex_unlock(&engine->lock);
+  if (status != SAM3_OK)
+    close_runner(w);
+  return status;
 }
 
 /* Nobody is left to do what waits; the lock is held, and let go while callers are told. */
@@ -262,7 +374,8 @@ static void lose(struct worker *w, const struct sam3_error *err) {
 static bool failed(struct worker *w, const struct sam3_error *err) {
   struct sam3_engine *engine = w->engine;
   bool first = !w->opened;
-  forget_images(w);
+  w->slots = (struct slots){0};
+  w->stats.cached = images_in(&engine->split_slots);
   w->failures++;
   if (first || w->rank || w->failures >= MAX_FAILURES) {
     if (first && engine->start_error.status == SAM3_OK)
@@ -293,14 +406,18 @@ void *worker_main(void *arg) {
     }
     if (!w->opened)
       w->opened = clock_seconds();
-    set_state(w, SAM3_WORKER_IDLE);
-    struct sam3_job *job = take(w);
-    struct task task = job ? begin(w, job) : (struct task){0};
-    going = !engine->closing || job;
+    if (!w->called)
+      set_state(w, SAM3_WORKER_IDLE);
+    struct task task;
+    struct sam3_job *job = take_job(w, &task);
+    bool called = w->called;
     pthread_mutex_unlock(&engine->lock);
     if (job)
       do_job(w, job, &task);
-    if (going && (!job || w->runner->lost)) {
+    else if (called)
+      do_part(w);
+    going = job || called || w->runner->lost; /* otherwise the engine closes */
+    if (w->runner->lost) {
       close_runner(w);
       fail(&err, SAM3_ERR_DEVICE, "the worker of %s ended unexpectedly", w->device);
       pthread_mutex_lock(&engine->lock);

@@ -9,7 +9,7 @@
 struct sam3_image {
   int width, height;
   atomic_int references;
-  uint64_t id; /* no other image of this process has or had it */
+  uint64_t id;     /* no other image of this process has or had it */
   uint8_t *pixels; /* [height, width, 3] and IMAGE_PADDING bytes, so that a pixel can be read as 4 bytes */
 };
 
