@@ -186,6 +186,8 @@ sam3_status sam3_worker_run(int fd, struct sam3_error *err) {
       close(file);
   }
   wire_free(&wire);
+  if (p.split) /* others may wait for this rank in a task that the coordinator did not live to send here */
+    split_break(p.split, SAM3_ERR_DEVICE, "the coordinator is gone");
   if (p.runner)
     p.runner->ops->close(p.runner);
   split_free(p.split);

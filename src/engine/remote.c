@@ -220,17 +220,17 @@ static bool remote_alive(struct runner *runner) {
 
 static void remote_close(struct runner *runner) {
   struct remote *r = (struct remote *)runner;
+  if (r->process > 0) {        /* before its socket ends, or it would break the split that the others are in */
+    kill(r->process, SIGKILL); /* it holds nothing that outlives it */
+    while (waitpid(r->process, NULL, 0) < 0 && errno == EINTR)
+      ;
+  }
   if (r->socket >= 0)
     close(r->socket);
   if (r->file >= 0)
     close(r->file);
   if (r->pixels)
     munmap(r->pixels, r->pixels_size);
-  if (r->process > 0) {
-    kill(r->process, SIGKILL); /* it holds nothing that outlives it */
-    while (waitpid(r->process, NULL, 0) < 0 && errno == EINTR)
-      ;
-  }
   free(r);
 }
 
