@@ -11,7 +11,7 @@ struct serve_options {
   const char *model; /* path that `model_path` came to */
   bool demo;
   const char *vocabulary; /* JSON array of the concepts that the model knows; NULL: any */
-  const char *samples; /* directory of sample images with samples.json, or NULL */
+  const char *samples;    /* directory of sample images with samples.json, or NULL */
   /* Lines for people. */
   void (*say)(const char *text);
 };
