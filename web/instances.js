@@ -82,6 +82,9 @@ export class InstanceList {
     $('#redo').addEventListener('click', () => store.redo());
     $('#show-all').addEventListener('click', () => actions.setHidden(this.#listed(), false));
     $('#hide-all').addEventListener('click', () => actions.setHidden(this.#listed(), true));
+    store.on(['instances'], () => {
+      this.renaming = null;
+    });
     store.on(['instances', 'result', 'edits', 'isolated', 'threshold', 'prompts', 'job'], () => this.#renderSoon());
     store.on(['selected'], () => this.#markSelected(true));
     store.on(['hover'], () => this.#markSelected(false));
@@ -96,7 +99,9 @@ export class InstanceList {
   #renderSoon() {
     $('#threshold-value').textContent = this.store.state.threshold.toFixed(2);
     cancelAnimationFrame(this.#late);
-    this.#late = requestAnimationFrame(() => this.render());
+    this.#late = requestAnimationFrame(() => {
+      if (!this.renaming) this.render(); // drawing anew would end the typing; its end draws
+    });
   }
 
   render() {
