@@ -404,14 +404,14 @@ describe('views', () => {
     await page.waitForFunction((old) => parseInt(document.querySelector('#zoom-level').textContent, 10) > old * 1.5, fitted);
     await page.locator('#zoom-fit').click();
     assert.equal(await level(), fitted);
-    const before = await pixel(60, 120);
+    const before = await pixel(30, 120);
     await drag(320, 240, 260, 240);
-    const dragged = await pixel(60, 120);
+    const dragged = await pixel(30, 120);
     assert.ok(far(before, dragged) > 5);
     await page.locator('#stage').focus();
     for (const key of ['ArrowLeft', '+', '+', '0']) await page.keyboard.press(key);
     assert.equal(await level(), fitted);
-    assert.ok(far(await pixel(60, 120), before) < 3);
+    assert.ok(far(await pixel(30, 120), before) < 3);
   });
 
   test('pinch', async () => {
