@@ -314,14 +314,17 @@ describe('regions', () => {
     await page.waitForFunction(() => document.querySelectorAll('.instance.off').length === 1);
     await page.locator('#undo').click();
     await page.waitForFunction(() => !document.querySelector('.instance.off'));
+    await first.hover();
     await first.locator('.row-actions button').nth(1).click();
     await page.waitForFunction((rest) => document.querySelectorAll('.instance.off').length === rest, n - 1);
     await page.locator('#undo').click();
     await page.waitForFunction(() => !document.querySelector('.instance.off'));
+    await first.hover();
     await first.locator('.row-actions button').nth(2).click();
     await page.locator('input.rename').fill('my thing');
     await page.keyboard.press('Enter');
     assert.equal(await first.locator('.name').textContent(), 'my thing');
+    await first.hover();
     await first.locator('.row-actions button').nth(3).click();
     await page.waitForFunction((rest) => document.querySelectorAll('.instance').length === rest, n - 1);
     await page.keyboard.press('Control+z');
