@@ -9,7 +9,8 @@
 set -eu
 
 build='make gcc libc6-dev meson ninja-build pkg-config libfreetype-dev libjansson-dev libjpeg-dev
-  libspng-dev libunistring-dev libwebp-dev zlib1g-dev'
+  libmicrohttpd-dev libspng-dev libsqlite3-dev libunistring-dev libwebp-dev libyaml-dev
+  python3 zlib1g-dev'
 # Used when the distribution has it.
 optional='libdnnl-dev'
 test='libcmocka-dev python3 python3-numpy'

@@ -4,23 +4,30 @@ _sam3() {
   local model='-m --model -d --device --dtype'
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then
-    COMPREPLY=($(compgen -W 'segment info devices bench tokenize convert help version --help --version' -- "$cur"))
+    COMPREPLY=($(compgen -W 'segment batch top info devices bench tokenize convert help version --help --version' -- "$cur"))
     return
   fi
   case $prev in
   --dtype) COMPREPLY=($(compgen -W 'f32 bf16 f16' -- "$cur")) && return ;;
   --format) COMPREPLY=($(compgen -W 'json coco yolo labelme polygons' -- "$cur")) && return ;;
-  -d | --device) COMPREPLY=($(compgen -W 'cpu cpu:0 ref' -- "$cur")) && return ;;
-  --masks) COMPREPLY=($(compgen -d -- "$cur")) && return ;;
-  -p | --prompt | --box | --not-box | -t | --threshold | -n | --runs | --max-pixels) return ;;
+  -d | --device) COMPREPLY=($(compgen -W 'cpu cpu:0 cpu:0,cpu:1 ref' -- "$cur")) && return ;;
+  --parallel) COMPREPLY=($(compgen -W 'auto threads processes' -- "$cur")) && return ;;
+  --schedule) COMPREPLY=($(compgen -W 'auto replicate split' -- "$cur")) && return ;;
+  --masks) [[ $command == segment ]] && COMPREPLY=($(compgen -d -- "$cur")) && return ;;
+  -p | --prompt | --box | --not-box | -t | --threshold | -n | --runs | --max-pixels | --workers) return ;;
   esac
   if [[ $cur == -* ]]; then
     local flags=
     case $command in
     segment)
       flags="$model -p --prompt --box --not-box --prompts -t --threshold --json -o --output --format --overlay
-        --masks --max-pixels -q --quiet"
+        --masks --max-pixels -q --quiet --parallel --schedule"
       ;;
+    batch)
+      flags="$model -p --prompt --box --not-box --prompts -t --threshold --list -o --output --format --overlay
+        --masks --keep-ending --retry-failed --restart --workers --max-pixels -q --quiet --parallel --schedule"
+      ;;
+    top) flags='--once --json' ;;
     info) flags="$model --tensors --json" ;;
     devices) flags=--json ;;
     bench) flags="$model --random-weights --image -p --prompt -n --runs --json" ;;
@@ -29,7 +36,7 @@ _sam3() {
     esac
     COMPREPLY=($(compgen -W "$flags -h --help" -- "$cur"))
   elif [[ $command == help ]]; then
-    COMPREPLY=($(compgen -W 'segment info devices bench tokenize convert' -- "$cur"))
+    COMPREPLY=($(compgen -W 'segment batch top info devices bench tokenize convert' -- "$cur"))
   else
     COMPREPLY=($(compgen -f -- "$cur"))
   fi

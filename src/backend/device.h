@@ -8,7 +8,8 @@
  * can fail (a GPU) keeps its first error and reports it from sync(). Shapes are the caller's duty; the dry run that
  * sizes the arena proves them once for a model.
  *
- * Unless an operator says otherwise its inputs and outputs do not overlap, and activations are SAM3_F32. */
+ * Unless an operator says otherwise its inputs and outputs do not overlap, and activations are SAM3_F32. An operator
+ * whose output has no rows or no columns does nothing: a part of a split may be empty. */
 #ifndef SAM3_BACKEND_DEVICE_H
 #define SAM3_BACKEND_DEVICE_H
 
@@ -55,9 +56,10 @@ struct attention {
   int batch, heads;
   float scale;
   bool causal; /* key j is seen by query i when j <= i */
-  /* Rotary table, or NULL: float [nq, dim / 2]; needs nq == nk. The pair (2i, 2i + 1) of row r of q and of k turns by
-   * the angle whose cosine and sine stand in column i of row r. */
+  /* Rotary table, or NULL: float [nk, dim / 2]. The pair (2i, 2i + 1) of row r of k, and of row r - first_query of q,
+   * turns by the angle whose cosine and sine stand in column i of row r. Needs nq == nk or batch == 1. */
   const float *rope_cos, *rope_sin;
+  int64_t first_query;
   /* Separable bias over a grid of keys (nk == grid_h * grid_w), or NULL. Key (y, x), query i and head h get
    * bias_y[(i * grid_h + y) * heads + h] + bias_x[(i * grid_w + x) * heads + h]; needs batch == 1. */
   const float *bias_y, *bias_x;
@@ -95,8 +97,13 @@ struct device_ops {
   void (*attention)(struct device *dev, const struct attention *att);
   /* y [m, c] = (x - mean) / sqrt(variance + eps) * gain + bias over each row; y may be x. */
   void (*layer_norm)(struct device *dev, struct tensor y, struct tensor x, const struct norm *norm);
-  /* The same over each group of c / groups columns and all rows, then max(0, ·); y may be x. */
-  void (*group_norm_relu)(struct device *dev, struct tensor y, struct tensor x, int groups, const struct norm *norm);
+  /* The same over each group of c / groups columns and all rows, then max(0, ·); y may be x. `moments` [n, 1 + 2
+   * groups], or NULL: x is one of n blocks of rows that are normed together, whose group_moments these are. */
+  void (*group_norm_relu)(struct device *dev, struct tensor y, struct tensor x, int groups, const struct norm *norm,
+                          const struct tensor *moments);
+  /* y [1, 1 + 2 groups] = the number of rows of x, the mean of each group, the variance of each group; without rows 0.
+   */
+  void (*group_moments)(struct device *dev, struct tensor y, struct tensor x, int groups);
   /* y = x, both [m, c]. */
   void (*copy)(struct device *dev, struct tensor y, struct tensor x);
   /* y = 0. */
@@ -108,9 +115,10 @@ struct device_ops {
   void (*gather_rows)(struct device *dev, struct tensor y, struct tensor x, const int32_t *index, const float *fill);
   /* y [1, c] = the mean of the rows of x. */
   void (*mean_rows)(struct device *dev, struct tensor y, struct tensor x);
-  /* y [h * w, out] = conv(x [h * w, in] + coarse [h/2 * w/2, in] repeated 2 × 2 (nearest)); coarse may be NULL. */
+  /* y [n * w, out] = rows first_row .. first_row + n - 1 of conv(x [h * w, in] + coarse [h/2 * w/2, in] repeated 2 × 2
+   * (nearest)); coarse may be NULL. */
   void (*conv3x3)(struct device *dev, struct tensor y, struct tensor x, const struct tensor *coarse, int h, int w,
-                  const struct conv3x3 *conv);
+                  int first_row, const struct conv3x3 *conv);
   /* y [2h * 2w, out] = act(deconv(x [h * w, in])). */
   void (*deconv2x2)(struct device *dev, struct tensor y, struct tensor x, int h, int w, const struct deconv2x2 *deconv,
                     enum activation act);

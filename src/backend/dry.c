@@ -24,7 +24,7 @@ static void count(struct device *dev, double flops) {
 }
 
 static bool is_activation(struct tensor t, int64_t rows, int64_t cols) {
-  return t.dtype == SAM3_F32 && t.rows == rows && t.cols == cols && t.stride >= t.cols && rows > 0 && cols > 0;
+  return t.dtype == SAM3_F32 && t.rows == rows && t.cols == cols && t.stride >= t.cols && rows >= 0 && cols >= 0;
 }
 
 static void dry_linear(struct device *dev, struct tensor y, struct tensor x, const struct linear *lin,
@@ -44,6 +44,9 @@ static void dry_attention(struct device *dev, const struct attention *att) {
          att->heads);
   expect(dev, is_activation(att->q, nq, width) && is_activation(att->out, nq, width), "attention: q and out");
   expect(dev, is_activation(att->k, nk, width) && is_activation(att->v, nk, width), "attention: k and v");
+  expect(dev, !att->rope_cos || nq == nk || (att->batch == 1 && att->first_query + nq <= nk),
+         "attention: %lld queries from place %lld on, %lld keys", (long long)nq, (long long)att->first_query,
+         (long long)nk);
   expect(dev, !att->causal || nq == nk, "attention: causal with %lld queries, %lld keys", (long long)nq, (long long)nk);
   expect(dev, !att->bias_y || (att->batch == 1 && nk == (int64_t)att->grid_h * att->grid_w),
          "attention: the bias grid");
@@ -56,9 +59,15 @@ static void dry_layer_norm(struct device *dev, struct tensor y, struct tensor x,
 }
 
 static void dry_group_norm_relu(struct device *dev, struct tensor y, struct tensor x, int groups,
-                                const struct norm *norm) {
+                                const struct norm *norm, const struct tensor *moments) {
   dry_layer_norm(dev, y, x, norm);
   expect(dev, groups > 0 && x.cols % groups == 0, "group_norm: %lld channels, %d groups", (long long)x.cols, groups);
+  expect(dev, !moments || is_activation(*moments, moments->rows, 1 + 2 * groups), "group_norm: the moments");
+}
+
+static void dry_group_moments(struct device *dev, struct tensor y, struct tensor x, int groups) {
+  expect(dev, is_activation(y, 1, 1 + 2 * groups) && is_activation(x, x.rows, x.cols) && x.cols % groups == 0,
+         "group_moments: %lld channels, %d groups", (long long)x.cols, groups);
 }
 
 static void dry_copy_rows(struct device *dev, struct tensor y, struct tensor x) {
@@ -87,14 +96,16 @@ static void dry_mean_rows(struct device *dev, struct tensor y, struct tensor x) 
 }
 
 static void dry_conv3x3(struct device *dev, struct tensor y, struct tensor x, const struct tensor *coarse, int h, int w,
-                        const struct conv3x3 *conv) {
-  int64_t pixels = (int64_t)h * w;
-  expect(dev, is_activation(x, pixels, x.cols) && is_activation(y, pixels, conv->w.rows), "conv3x3: the grid");
+                        int first_row, const struct conv3x3 *conv) {
+  int64_t pixels = (int64_t)h * w, last = (int64_t)first_row * w + y.rows;
+  expect(dev, is_activation(x, pixels, x.cols) && is_activation(y, y.rows, conv->w.rows), "conv3x3: the grid");
+  expect(dev, y.rows % w == 0 && first_row >= 0 && last <= pixels, "conv3x3: %lld pixels from row %d on of %d x %d",
+         (long long)y.rows, first_row, h, w);
   expect(dev, conv->w.cols == 9 * x.cols, "conv3x3: %lld channels, weights of %lld", (long long)x.cols,
          (long long)conv->w.cols);
   expect(dev, !coarse || (h % 2 == 0 && w % 2 == 0 && is_activation(*coarse, pixels / 4, x.cols)),
          "conv3x3: the coarse grid");
-  count(dev, 2.0 * (double)pixels * (double)conv->w.rows * (double)conv->w.cols);
+  count(dev, 2.0 * (double)y.rows * (double)conv->w.rows * (double)conv->w.cols);
 }
 
 static void dry_deconv2x2(struct device *dev, struct tensor y, struct tensor x, int h, int w,
@@ -153,6 +164,7 @@ void device_dry_init(struct dry_device *dry) {
       .attention = dry_attention,
       .layer_norm = dry_layer_norm,
       .group_norm_relu = dry_group_norm_relu,
+      .group_moments = dry_group_moments,
       .copy = dry_copy_rows,
       .clear = dry_clear,
       .add = dry_add,

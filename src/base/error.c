@@ -19,8 +19,8 @@ sam3_status fail_memory(struct sam3_error *err, size_t bytes, const char *what) 
 }
 
 const char *sam3_status_name(sam3_status status) {
-  static const char *const names[] = {"ok",    "argument", "io",     "format",   "unsupported",
-                                      "limit", "memory",   "device", "cancelled"};
+  static const char *const names[] = {"ok",     "argument", "io",        "format", "unsupported", "limit",
+                                      "memory", "device",   "cancelled", "busy",   "timeout"};
   return (unsigned)status < sizeof names / sizeof *names ? names[status] : "unknown";
 }
 

@@ -1,10 +1,13 @@
 #include "base/memory.h"
 
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static atomic_size_t asked, fail_from;
 static atomic_bool fail_forever;
@@ -50,6 +53,49 @@ void *mem_pages(size_t size) {
 #ifdef MADV_HUGEPAGE
   if (size >= (4u << 20))
     madvise(block, size, MADV_HUGEPAGE);
+#endif
+  return block;
+}
+
+#ifdef __linux__
+/* Sealed: whoever holds the descriptor cannot cut off memory that others have mapped. */
+static int nameless_file(size_t size) {
+  int fd = memfd_create("sam3", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (fd >= 0 && (ftruncate(fd, (off_t)size) != 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0)) {
+    close(fd);
+    return -1;
+  }
+  return fd;
+}
+#else
+static int nameless_file(size_t size) {
+  char name[64];
+  static atomic_uint count;
+  snprintf(name, sizeof name, "/sam3-%ld-%u", (long)getpid(), atomic_fetch_add(&count, 1));
+  int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+  if (fd < 0)
+    return -1;
+  shm_unlink(name);
+  if (ftruncate(fd, (off_t)size) != 0) {
+    close(fd);
+    return -1;
+  }
+  return fd;
+}
+#endif
+
+int mem_shared_file(size_t size) {
+  return refused() ? -1 : nameless_file(size);
+}
+
+void *mem_map_shared(int fd, size_t size) {
+  if (refused())
+    return NULL;
+  void *block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (block == MAP_FAILED)
+    return NULL;
+#ifdef MADV_HUGEPAGE
+  madvise(block, size, MADV_HUGEPAGE);
 #endif
   return block;
 }

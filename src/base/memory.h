@@ -17,6 +17,11 @@ char *mem_strdup(const char *text);
 void *mem_pages(size_t size);
 void mem_free_pages(void *block, size_t size);
 
+/* Memory that processes share: a file without a name, of `size` zeros, which goes where its descriptor goes; -1 when
+ * there is none. Map it with mem_map_shared(), unmap with mem_free_pages(); the descriptor is closed with close(). */
+int mem_shared_file(size_t size);
+void *mem_map_shared(int fd, size_t size);
+
 /* Tests only: the `n`-th allocation from now fails (1 is the next one; 0 switches off), and every one after it when
  * `forever`. Returns how many allocations were asked for since the last call. */
 size_t mem_fail_at(size_t n, bool forever);

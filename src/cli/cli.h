@@ -3,6 +3,7 @@
 #define SAM3_CLI_CLI_H
 
 #include <argp.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,13 +14,17 @@ enum exit_code { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTE
 
 /* Each parses its own flags and returns an exit_code; argv[0] is "sam3 NAME". */
 int segment_main(int argc, char **argv);
+int serve_main(int argc, char **argv);
+int batch_main(int argc, char **argv);
+int top_main(int argc, char **argv);
 int info_main(int argc, char **argv);
 int devices_main(int argc, char **argv);
 int bench_main(int argc, char **argv);
 int tokenize_main(int argc, char **argv);
 int convert_main(int argc, char **argv);
+int worker_main(int argc, char **argv);
 
-/* ---- messages, all on stderr (message.c) ---- */
+/* ---- messages, all on stderr, from any thread (message.c) ---- */
 
 /* "sam3: ..." and a line feed. The progress bar is wiped first. */
 __attribute__((format(printf, 1, 2))) void complain(const char *format, ...);
@@ -36,8 +41,13 @@ void progress_wipe_raw(void);
 /* complain() about `err`; the exit code that its status asks for. */
 int failed(const struct sam3_error *err);
 
+/* Seconds on the monotonic clock. */
+double seconds_now(void);
+
 /* Memory for the program's own lists; on failure says so and ends with EXIT_FAILED. */
 void *need(void *block);
+/* need(asprintf()). */
+__attribute__((format(printf, 1, 2))) char *make_text(const char *format, ...);
 /* need(realloc()) for one more element when `count` is a power of two or 0. */
 void *grow(void *list, size_t count, size_t element);
 
@@ -51,6 +61,11 @@ uint64_t parse_count(struct argp_state *state, const char *flag, const char *tex
 sam3_dtype parse_dtype(struct argp_state *state, const char *flag, const char *text);
 struct sam3_box parse_box(struct argp_state *state, const char *flag, const char *text, bool positive);
 
+/* The result formats by name, and the ending of their files. */
+sam3_format parse_format(struct argp_state *state, const char *flag, const char *text);
+const char *format_name(sam3_format format);
+const char *format_ending(sam3_format format);
+
 /* NULL when x0 y0 x1 y1 are a box: finite and not empty; otherwise what is wrong with them. */
 const char *box_problem(const double values[4]);
 
@@ -60,14 +75,27 @@ struct model_flags {
   sam3_dtype dtype;
 };
 extern const struct argp model_argp;
+/* --parallel and --schedule, for the commands that run it on several devices. */
+struct engine_flags {
+  sam3_parallel parallel;
+  sam3_schedule schedule;
+};
+extern const struct argp engine_argp;
 /* -h, --help: the last child of every argp. */
 extern const struct argp help_argp;
 
 /* ---- models (open.c) ---- */
 
 /* -m, or $SAM3_MODEL, or the demo model; says which. On failure complains and returns an exit code. */
+int find_model(const char *path, char found[PATH_MAX], bool *demo);
+/* The directory of the sample images. */
+bool find_samples(char found[PATH_MAX]);
+/* find_model() and open it. */
 int open_model(const char *path, sam3_model **model);
 int open_session(sam3_model *model, const struct model_flags *flags, sam3_session **session);
+/* An engine for images that come once each, on the devices of -d, separated by commas. */
+int open_engine(const char *model_path, const struct model_flags *flags, const struct engine_flags *engine_flags,
+                sam3_engine **engine);
 
 /* ---- output files (output.c) ---- */
 
@@ -84,8 +112,9 @@ bool output_close(struct output *out);
 void output_drop(struct output *out);
 /* Both at once. */
 bool output_file(const char *path, const char *text);
-/* Removes unfinished files; for signal handlers. */
+/* Removes unfinished files: for signal handlers while there is one thread, and for any thread. */
 void output_interrupt(void);
+void output_abandon(void);
 /* Nobody can read on, or the disk is full: says so (errno) and ends the program. */
 _Noreturn void stdout_failed(void);
 /* Directory `path` and those above it. False after complaining. */

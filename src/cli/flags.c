@@ -54,6 +54,30 @@ const char *box_problem(const double values[4]) {
   return NULL;
 }
 
+static const struct format {
+  const char *name, *ending;
+} formats[] = {
+    [SAM3_FORMAT_JSON] = {"json", ".json"},         [SAM3_FORMAT_COCO] = {"coco", ".json"},
+    [SAM3_FORMAT_YOLO] = {"yolo", ".txt"},          [SAM3_FORMAT_LABELME] = {"labelme", ".json"},
+    [SAM3_FORMAT_POLYGONS] = {"polygons", ".json"},
+};
+
+sam3_format parse_format(struct argp_state *state, const char *flag, const char *text) {
+  for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+    if (strcmp(text, formats[i].name) == 0)
+      return (sam3_format)i;
+  argp_error(state, "%s %s: not one of json, coco, yolo, labelme, polygons", flag, text);
+  return SAM3_FORMAT_JSON;
+}
+
+const char *format_name(sam3_format format) {
+  return formats[format].name;
+}
+
+const char *format_ending(sam3_format format) {
+  return formats[format].ending;
+}
+
 struct sam3_box parse_box(struct argp_state *state, const char *flag, const char *text, bool positive) {
   double v[4];
   const char *at = text;
@@ -73,7 +97,7 @@ struct sam3_box parse_box(struct argp_state *state, const char *flag, const char
 }
 
 /* Keys without a letter; the commands' own begin at 256. */
-enum { KEY_DTYPE = 512, KEY_USAGE };
+enum { KEY_DTYPE = 512, KEY_PARALLEL, KEY_SCHEDULE, KEY_USAGE };
 
 static error_t parse_model(int key, char *value, struct argp_state *state) {
   struct model_flags *flags = state->input;
@@ -104,6 +128,46 @@ const struct argp model_argp = {
              "what to compute in: f32 (default), bf16 or f16; f32 where the CPU has no such units", 0},
             {0}},
     .parser = parse_model};
+
+/* Which of `names` the text is: "auto" is the first. */
+static int parse_choice(struct argp_state *state, const char *flag, const char *text, const char *const names[3]) {
+  for (int i = 0; i < 3; i++)
+    if (strcmp(text, names[i]) == 0)
+      return i;
+  argp_error(state, "%s %s: not one of %s, %s, %s", flag, text, names[0], names[1], names[2]);
+  return 0;
+}
+
+static error_t parse_engine(int key, char *value, struct argp_state *state) {
+  static const char *const parallel[] = {
+      [SAM3_PARALLEL_AUTO] = "auto", [SAM3_PARALLEL_THREADS] = "threads", [SAM3_PARALLEL_PROCESSES] = "processes"};
+  static const char *const schedule[] = {
+      [SAM3_SCHEDULE_AUTO] = "auto", [SAM3_SCHEDULE_REPLICATE] = "replicate", [SAM3_SCHEDULE_SPLIT] = "split"};
+  struct engine_flags *flags = state->input;
+  switch (key) {
+  case KEY_PARALLEL:
+    flags->parallel = (sam3_parallel)parse_choice(state, "--parallel", value, parallel);
+    return 0;
+  case KEY_SCHEDULE:
+    flags->schedule = (sam3_schedule)parse_choice(state, "--schedule", value, schedule);
+    return 0;
+  default:
+    return ARGP_ERR_UNKNOWN;
+  }
+}
+
+const struct argp engine_argp = {
+    .options =
+        (const struct argp_option[]){
+            {0, 0, 0, 0, "Several devices, as -d cpu:0,cpu:1:", 11},
+            {"parallel", KEY_PARALLEL, "HOW", 0,
+             "each in a thread or a process of its own: auto (default: processes when there are several), threads or "
+             "processes",
+             11},
+            {"schedule", KEY_SCHEDULE, "HOW", 0,
+             "each image to one device or over all of them: auto (default), replicate or split", 0},
+            {0}},
+    .parser = parse_engine};
 
 static error_t parse_help(int key, char *value, struct argp_state *state) {
   (void)value;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/pipeline.h"
 
 static int help_main(int argc, char **argv);
 static int version_main(int argc, char **argv);
@@ -16,13 +17,17 @@ static const struct command {
   const char *about;
 } commands[] = {
     {"segment", segment_main, "find every instance of a phrase in images, as masks"},
+    {"serve", serve_main, "serve the web page and the HTTP API"},
+    {"batch", batch_main, "the same for whole folders of images, resumable"},
     {"info", info_main, "what a model is, and the memory it will take"},
     {"devices", devices_main, "what there is to compute on"},
     {"bench", bench_main, "time every stage of the network"},
+    {"top", top_main, "what the devices of a running server do"},
     {"tokenize", tokenize_main, "the token ids of texts"},
     {"convert", convert_main, "write a checkpoint as a Hugging Face directory, in another dtype"},
     {"help", help_main, "this text, or the help of a command"},
     {"version", version_main, "the version"},
+    {"worker", worker_main, NULL}, /* how sam3 calls itself: not for people */
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)
 
@@ -60,7 +65,7 @@ static int no_such_command(const char *name) {
     return EXIT_USAGE;
   }
   const struct command *nearest = &commands[0];
-  for (size_t i = 1; i < N_COMMANDS; i++)
+  for (size_t i = 1; i < N_COMMANDS && commands[i].about; i++)
     if (distance(name, commands[i].name) < distance(name, nearest->name))
       nearest = &commands[i];
   if (distance(name, nearest->name) <= 3)
@@ -75,7 +80,7 @@ static void usage(FILE *to) {
               "Segment Anything 3: finds every instance of a phrase in an image.\n"
               "\n"
               "Commands:\n");
-  for (size_t i = 0; i < N_COMMANDS; i++)
+  for (size_t i = 0; i < N_COMMANDS && commands[i].about; i++)
     fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].about);
   fprintf(to, "\n"
               "Examples:\n"
@@ -120,9 +125,11 @@ static int version_main(int argc, char **argv) {
 }
 
 static void interrupted(int number) {
+  if (pipeline_interrupt(number))
+    return;
   progress_wipe_raw();
   output_interrupt();
-  _exit(number == SIGINT ? EXIT_INTERRUPTED : 128 + number);
+  _exit(exit_code_of_signal(number));
 }
 
 /* What was printed may still be in a buffer: a full disk or a closed pipe shows only now. */

@@ -1,19 +1,23 @@
 /* Everything that goes to stderr. */
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
 
 static bool silent;
-static volatile bool bar_shown;
+static atomic_bool bar_shown;
 
 static void message(const char *format, va_list args) {
+  flockfile(stderr);
   progress_wipe();
   fputs("sam3: ", stderr);
   vfprintf(stderr, format, args);
   fputc('\n', stderr);
+  funlockfile(stderr);
 }
 
 void complain(const char *format, ...) {
@@ -48,21 +52,28 @@ void progress_show(const char *label, const char *stage, double fraction) {
   if (silent || !isatty(STDERR_FILENO))
     return;
   int done = (int)(fraction * BAR + 0.5);
+  flockfile(stderr);
   bar_shown = true;
   fprintf(stderr, WIPE "%.40s [%.*s%*s] %3.0f %% %s", label, done, "########################", BAR - done, "",
           fraction * 100, stage);
   fflush(stderr);
+  funlockfile(stderr);
 }
 
 void progress_wipe(void) {
-  if (bar_shown)
+  if (atomic_exchange(&bar_shown, false))
     fputs(WIPE, stderr);
-  bar_shown = false;
 }
 
 void progress_wipe_raw(void) {
   if (bar_shown && write(STDERR_FILENO, WIPE, strlen(WIPE)) < 0)
     bar_shown = false;
+}
+
+double seconds_now(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 void *need(void *block) {
@@ -71,6 +82,15 @@ void *need(void *block) {
     exit(EXIT_FAILED);
   }
   return block;
+}
+
+char *make_text(const char *format, ...) {
+  char *text = NULL;
+  va_list values;
+  va_start(values, format);
+  int length = vasprintf(&text, format, values);
+  va_end(values);
+  return need(length < 0 ? NULL : text);
 }
 
 void *grow(void *list, size_t count, size_t element) {

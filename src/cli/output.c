@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,19 +17,27 @@ struct output {
   struct output *next; /* in `unfinished` */
 };
 
-static struct output *volatile unfinished; /* those with a temporary file */
+static struct output *volatile unfinished;                  /* those with a temporary file */
+static pthread_mutex_t listing = PTHREAD_MUTEX_INITIALIZER; /* held by who changes that list */
 
 void output_interrupt(void) {
   for (struct output *out = unfinished; out; out = out->next)
     unlink(out->temporary);
 }
 
+void output_abandon(void) {
+  pthread_mutex_lock(&listing); /* for good: nothing else is to begin */
+  output_interrupt();
+}
+
 static void discard(struct output *out) {
+  pthread_mutex_lock(&listing);
   struct output *volatile *link = &unfinished;
   while (*link && *link != out)
     link = (struct output *volatile *)&(*link)->next;
   if (*link)
     *link = out->next;
+  pthread_mutex_unlock(&listing);
   free(out->temporary);
   free(out->target);
   free(out);
@@ -57,8 +66,10 @@ struct output *output_open(const char *path) {
     out->target = need(strdup(path));
   if (asprintf(&out->temporary, "%s.%ld.tmp", out->target, (long)getpid()) < 0)
     out->temporary = need(NULL);
+  pthread_mutex_lock(&listing);
   out->next = unfinished;
   unfinished = out;
+  pthread_mutex_unlock(&listing);
   int fd = open(out->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (fd < 0)
     return refused(out);
@@ -68,7 +79,7 @@ struct output *output_open(const char *path) {
 
 void stdout_failed(void) {
   complain("standard output: %s", strerror(errno));
-  output_interrupt();
+  output_abandon();
   _exit(EXIT_FAILED);
 }
 

@@ -122,3 +122,56 @@ bool prompts_read(struct prompts *prompts, const char *path) {
   json_decref(list);
   return good;
 }
+
+bool prompts_read_file(struct prompts *prompts) {
+  return !prompts->file || prompts_read(prompts, prompts->file);
+}
+
+/* ------------------------------------------------------------------------------------------ flags */
+
+enum { KEY_BOX = 384, KEY_NOT_BOX, KEY_PROMPTS };
+
+static error_t parse(int key, char *value, struct argp_state *state) {
+  struct prompts *prompts = state->input;
+  switch (key) {
+  case ARGP_KEY_INIT:
+    prompts->threshold = SAM3_DEFAULT_THRESHOLD;
+    return 0;
+  case 'p':
+    prompts_add_text(prompts, value);
+    return 0;
+  case KEY_BOX:
+    prompts_add_box(prompts, parse_box(state, "--box", value, true));
+    return 0;
+  case KEY_NOT_BOX:
+    prompts_add_box(prompts, parse_box(state, "--not-box", value, false));
+    return 0;
+  case KEY_PROMPTS:
+    if (prompts->file)
+      argp_error(state, "--prompts %s: there is already --prompts %s", value, prompts->file);
+    prompts->file = value;
+    return 0;
+  case 't':
+    prompts->threshold = parse_threshold(state, "--threshold", value);
+    return 0;
+  default:
+    return ARGP_ERR_UNKNOWN;
+  }
+}
+
+void prompts_require(const struct prompts *prompts, struct argp_state *state) {
+  if (!prompts->count && !prompts->file)
+    argp_error(state, "nothing to look for: give -p TEXT, --box X0,Y0,X1,Y1 or --prompts FILE");
+}
+
+const struct argp prompts_argp = {
+    .options =
+        (const struct argp_option[]){
+            {0, 0, 0, 0, "What to look for:", 1},
+            {"prompt", 'p', "TEXT", 0, "begin a prompt: a phrase, as \"red car\"", 0},
+            {"box", KEY_BOX, "X0,Y0,X1,Y1", 0, "to the last prompt: an example, in pixels of the image", 0},
+            {"not-box", KEY_NOT_BOX, "X0,Y0,X1,Y1", 0, "to the last prompt: not like this", 0},
+            {"prompts", KEY_PROMPTS, "FILE", 0, "more prompts, as JSON; - is standard input", 0},
+            {"threshold", 't', "SCORE", 0, "keep detections that score above it, 0 to 1 (default 0.5)", 0},
+            {0}},
+    .parser = parse};

@@ -1,56 +1,27 @@
 /* sam3 segment: images and prompts in, masks out. */
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <time.h>
+#include <unistd.h>
 
-#include "cli/cli.h"
-#include "cli/coco.h"
-#include "cli/prompts.h"
-#include "cli/targets.h"
-
-/* Results as text: one document an image, each into its own file or one after the other into one. */
-struct sink {
-  const char *flag, *pattern;
-  sam3_format format;
-  bool each;             /* a file for each image */
-  struct output *stream; /* of all images */
-  json_t *dataset;       /* COCO's of all images, written at the end */
-};
+#include "cli/pipeline.h"
+#include "cli/sinks.h"
 
 struct segment {
   struct model_flags model;
+  struct engine_flags engine_flags;
   struct prompts prompts;
+  struct sinks sinks;
   const char **images;
   size_t n_images;
-  const char *prompt_file, *json, *output, *overlay, *masks;
-  sam3_format format;
-  bool format_given;
-  float threshold;
   uint64_t max_pixels;
 
-  struct sink sinks[2];
-  size_t n_sinks;
+  sam3_engine *engine;
+  int code; /* how it went so far */
 };
 
-static const struct format {
-  const char *name, *ending;
-} formats[] = {
-    [SAM3_FORMAT_JSON] = {"json", ".json"},         [SAM3_FORMAT_COCO] = {"coco", ".json"},
-    [SAM3_FORMAT_YOLO] = {"yolo", ".txt"},          [SAM3_FORMAT_LABELME] = {"labelme", ".json"},
-    [SAM3_FORMAT_POLYGONS] = {"polygons", ".json"},
-};
-#define N_FORMATS (sizeof formats / sizeof *formats)
-
-enum { KEY_BOX = 256, KEY_NOT_BOX, KEY_PROMPTS, KEY_JSON, KEY_OVERLAY, KEY_MASKS, KEY_FORMAT, KEY_MAX_PIXELS };
+enum { KEY_JSON = 256, KEY_OVERLAY, KEY_MASKS, KEY_FORMAT, KEY_MAX_PIXELS };
 
 static const struct argp_option flags[] = {
-    {0, 0, 0, 0, "What to look for:", 1},
-    {"prompt", 'p', "TEXT", 0, "begin a prompt: a phrase, as \"red car\"", 0},
-    {"box", KEY_BOX, "X0,Y0,X1,Y1", 0, "to the last prompt: an example, in pixels of the image", 0},
-    {"not-box", KEY_NOT_BOX, "X0,Y0,X1,Y1", 0, "to the last prompt: not like this", 0},
-    {"prompts", KEY_PROMPTS, "FILE", 0, "more prompts, as JSON; - is standard input", 0},
-    {"threshold", 't', "SCORE", 0, "keep detections that score above it, 0 to 1 (default 0.5)", 0},
     {0, 0, 0, 0, "Where results go (JSON to standard output, unless one of these is given):", 2},
     {"json", KEY_JSON, "FILE", 0, "the results as JSON; - is standard output", 0},
     {"output", 'o', "FILE", 0, "the results in the format of --format (default: standard output)", 0},
@@ -81,91 +52,41 @@ static const char doc[] =
     "\n"
     "Exit status: 0 done (nothing found is done, too), 1 failed, 2 wrong usage.";
 
-static sam3_format parse_format(struct argp_state *state, const char *text) {
-  for (size_t i = 0; i < N_FORMATS; i++)
-    if (strcmp(text, formats[i].name) == 0)
-      return (sam3_format)i;
-  argp_error(state, "--format %s: not one of json, coco, yolo, labelme, polygons", text);
-  return SAM3_FORMAT_JSON;
-}
-
 static void check_usage(struct segment *run, struct argp_state *state) {
   if (!run->n_images)
     argp_error(state, "no IMAGE given");
-  if (!run->prompts.count && !run->prompt_file)
-    argp_error(state, "nothing to look for: give -p TEXT, --box X0,Y0,X1,Y1 or --prompts FILE");
-  size_t readers = run->prompt_file && strcmp(run->prompt_file, "-") == 0;
+  prompts_require(&run->prompts, state);
+  size_t readers = run->prompts.file && strcmp(run->prompts.file, "-") == 0;
   for (size_t i = 0; i < run->n_images; i++)
     readers += strcmp(run->images[i], "-") == 0;
   if (readers > 1)
     argp_error(state, "standard input can be read only once");
-  if (run->overlay && !target_is_pattern(run->overlay)) {
-    if (run->n_images > 1)
-      argp_error(state, "--overlay %s: several images need a directory or a name with {stem}", run->overlay);
-  }
-  const char *ending = run->overlay ? strrchr(run->overlay, '.') : NULL;
-  if (run->overlay && !(target_is_pattern(run->overlay) && !strstr(run->overlay, "{stem}")) &&
-      !(ending && (!strcasecmp(ending, ".png") || !strcasecmp(ending, ".jpg") || !strcasecmp(ending, ".jpeg"))))
-    argp_error(state, "--overlay %s: the name must end in .png or .jpg", run->overlay);
-}
-
-static void add_sink(struct segment *run, const char *flag, const char *pattern, sam3_format format) {
-  run->sinks[run->n_sinks++] =
-      (struct sink){.flag = flag, .pattern = pattern, .format = format, .each = target_is_pattern(pattern)};
-}
-
-static void choose_sinks(struct segment *run, struct argp_state *state) {
-  if (!run->output && (run->format_given || !(run->json || run->overlay || run->masks)))
-    run->output = "-";
-  if (run->json)
-    add_sink(run, "--json", run->json, SAM3_FORMAT_JSON);
-  if (run->output)
-    add_sink(run, "--output", run->output, run->format);
-  if (run->n_sinks == 2 && !strcmp(run->json, "-") && !strcmp(run->output, "-"))
-    argp_error(state, "--json and --output cannot both go to standard output");
-  for (size_t i = 0; i < run->n_sinks; i++)
-    if (run->sinks[i].format == SAM3_FORMAT_YOLO && !run->sinks[i].each && run->n_images > 1)
-      argp_error(state, "--format yolo: several images need -o with a directory or a name with {stem}");
+  sinks_choose(&run->sinks, run->n_images, state);
 }
 
 static error_t parse(int key, char *value, struct argp_state *state) {
   struct segment *run = state->input;
   switch (key) {
   case ARGP_KEY_INIT:
-    state->child_inputs[0] = &run->model;
-    return 0;
-  case 'p':
-    prompts_add_text(&run->prompts, value);
-    return 0;
-  case KEY_BOX:
-    prompts_add_box(&run->prompts, parse_box(state, "--box", value, true));
-    return 0;
-  case KEY_NOT_BOX:
-    prompts_add_box(&run->prompts, parse_box(state, "--not-box", value, false));
-    return 0;
-  case KEY_PROMPTS:
-    if (run->prompt_file)
-      argp_error(state, "--prompts %s: there is already --prompts %s", value, run->prompt_file);
-    run->prompt_file = value;
-    return 0;
-  case 't':
-    run->threshold = parse_threshold(state, "--threshold", value);
+    state->child_inputs[0] = &run->prompts;
+    state->child_inputs[1] = &run->model;
+    state->child_inputs[2] = &run->engine_flags;
     return 0;
   case KEY_JSON:
-    run->json = value;
+    run->sinks.json = value;
     return 0;
   case 'o':
-    run->output = value;
+    run->sinks.output = value;
     return 0;
   case KEY_FORMAT:
-    run->format = parse_format(state, value);
-    run->format_given = true;
+    run->sinks.format = parse_format(state, "--format", value);
+    run->sinks.format_given = true;
     return 0;
   case KEY_OVERLAY:
-    run->overlay = value;
+    run->sinks.overlay = value;
     return 0;
   case KEY_MASKS:
-    run->masks = value;
+    run->sinks.masks = value;
     return 0;
   case 'q':
     say_nothing();
@@ -179,105 +100,19 @@ static error_t parse(int key, char *value, struct argp_state *state) {
     return 0;
   case ARGP_KEY_END:
     check_usage(run, state);
-    choose_sinks(run, state);
     return 0;
   default:
     return ARGP_ERR_UNKNOWN;
   }
 }
 
-/* Every file that the run will write has one source and a directory. */
-static int check_targets(const struct segment *run) {
-  struct targets targets = {0};
-  for (size_t i = 0; i < run->n_images; i++)
-    targets_add(&targets, run->images[i], NULL, NULL);
-  if (run->prompt_file)
-    targets_add(&targets, run->prompt_file, NULL, NULL);
-  for (size_t s = 0; s < run->n_sinks; s++)
-    if (!run->sinks[s].each)
-      targets_add(&targets, run->sinks[s].pattern, run->sinks[s].flag, NULL);
-  for (size_t i = 0; i < run->n_images; i++) {
-    char *stem = image_stem(run->images[i]);
-    for (size_t s = 0; s < run->n_sinks; s++)
-      if (run->sinks[s].each) {
-        char *path = target_path(run->sinks[s].pattern, stem, formats[run->sinks[s].format].ending);
-        targets_add(&targets, path, run->sinks[s].flag, run->images[i]);
-        free(path);
-      }
-    if (run->overlay) {
-      char *path = target_path(run->overlay, stem, ".png");
-      targets_add(&targets, path, "--overlay", run->images[i]);
-      free(path);
-    }
-    if (run->masks) {
-      char *path = NULL; /* stands for all its masks */
-      need(asprintf(&path, "%s/%s-*.png", run->masks, stem) < 0 ? NULL : path);
-      targets_add(&targets, path, "--masks", run->images[i]);
-      free(path);
-    }
-    free(stem);
-  }
-  int code = EXIT_DONE;
-  if (!targets_check(&targets))
-    code = EXIT_USAGE;
-  else if (!targets_make_directories(&targets))
-    code = EXIT_FAILED;
-  targets_free(&targets);
-  return code;
-}
+/* ------------------------------------------------------------------------------------- one by one */
 
-static bool write_text(struct sink *sink, const char *stem, const char *text) {
-  if (!sink->each)
-    return output_write(sink->stream, text, strlen(text));
-  char *path = target_path(sink->pattern, stem, formats[sink->format].ending);
-  bool written = output_file(path, text);
-  free(path);
-  return written;
-}
-
-static bool write_sink(struct sink *sink, const struct sam3_results *results, const char *model, const char *image,
-                       const char *stem) {
-  struct sam3_error err;
-  char *text;
-  if (sam3_results_format(results, sink->format, model, image, &text, &err) != SAM3_OK)
-    return failed(&err), false;
-  if (sink->format == SAM3_FORMAT_COCO && !sink->each) {
-    sink->dataset = coco_add(sink->dataset, text);
-    free(text);
-    return true;
-  }
-  bool written = write_text(sink, stem, text);
-  free(text);
-  return written;
-}
-
-static bool write_results(struct segment *run, const struct sam3_results *results, const sam3_image *image,
-                          const char *model, const char *name) {
-  struct sam3_error err;
-  char *stem = image_stem(name);
-  bool good = true;
-  for (size_t i = 0; i < run->n_sinks; i++)
-    good &= write_sink(&run->sinks[i], results, model, name, stem);
-  if (run->overlay) {
-    char *path = target_path(run->overlay, stem, ".png");
-    if (sam3_results_overlay(results, image, path, &err) != SAM3_OK)
-      failed(&err), good = false;
-    free(path);
-  }
-  if (run->masks && sam3_results_write_masks(results, run->masks, stem, &err) != SAM3_OK)
-    failed(&err), good = false;
-  free(stem);
-  return good;
-}
-
-static double seconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-static bool show_progress(void *label, const char *stage, double fraction) {
-  progress_show(label, stage, fraction);
+static bool next_image(void *user, struct pipeline_item *item) {
+  const struct segment *run = user;
+  if (item->index == run->n_images)
+    return false;
+  item->path = run->images[item->index];
   return true;
 }
 
@@ -294,108 +129,90 @@ static void say_summary(const char *name, const struct sam3_results *results, do
   free(text);
 }
 
-/* One image, whose result nobody else sees; false after complaining. */
-static bool segment_image(struct segment *run, sam3_session *session, sam3_features *features, const char *model,
-                          size_t index) {
-  const char *name = run->images[index];
-  struct sam3_error err;
-  sam3_image *image;
-  if (sam3_image_read(name, run->max_pixels, &image, &err) != SAM3_OK)
-    return failed(&err), false;
-
-  char label[96];
-  const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name;
-  if (run->n_images > 1)
-    snprintf(label, sizeof label, "%zu/%zu %.32s", index + 1, run->n_images, base);
-  else
-    snprintf(label, sizeof label, "%.40s", base);
-  sam3_session_on_progress(session, show_progress, label);
-
-  double start = seconds();
-  struct sam3_results *results = NULL;
-  struct sam3_segment_options options = {.threshold = run->threshold};
-  bool good =
-      sam3_encode(session, image, features, &err) == SAM3_OK &&
-      sam3_segment(session, features, run->prompts.items, run->prompts.count, &options, &results, &err) == SAM3_OK;
-  double took = seconds() - start;
+/* One image, whose results nobody else sees: the others go on. */
+static bool image_done(void *user, struct pipeline_item *item) {
+  struct segment *run = user;
+  const char *model = sam3_model_name(sam3_engine_model(run->engine));
   progress_wipe();
-  if (good) {
-    good = write_results(run, results, image, model, name);
-    say_summary(name, results, took);
-  } else {
-    complain("%s: %s", name, err.message);
+  if (item->err.status != SAM3_OK) {
+    /* What is wrong with a file comes with its name. */
+    complain("%s%s%s", item->image ? item->path : "", item->image ? ": " : "", item->err.message);
+    run->code = EXIT_FAILED;
+    return true;
   }
-  sam3_session_on_progress(session, NULL, NULL);
-  sam3_results_free(results);
-  sam3_image_free(image);
-  return good;
-}
-
-static int segment_all(struct segment *run, sam3_model *model) {
-  struct sam3_error err;
-  sam3_session *session;
-  sam3_features *features;
-  int code = open_session(model, &run->model, &session);
-  if (code != EXIT_DONE)
-    return code;
-  if (sam3_features_create(session, &features, &err) != SAM3_OK) {
-    sam3_session_close(session);
-    return failed(&err);
-  }
-  for (size_t i = 0; i < run->n_images; i++)
-    if (!segment_image(run, session, features, sam3_model_name(model), i))
-      code = EXIT_FAILED;
-  sam3_features_free(features);
-  sam3_session_close(session);
-  return code;
-}
-
-/* The files that all images share, open from the start: a place that cannot be written shows before the work. */
-static bool open_sinks(struct segment *run) {
-  for (size_t i = 0; i < run->n_sinks; i++)
-    if (!run->sinks[i].each && !(run->sinks[i].stream = output_open(run->sinks[i].pattern)))
-      return false;
+  if (!sinks_write(&run->sinks, item->results, item->image, model, item->path))
+    run->code = EXIT_FAILED;
+  say_summary(item->path, item->results, item->seconds);
   return true;
 }
 
-static bool close_sink(struct sink *sink, bool keep) {
-  bool good = true;
-  if (keep && sink->dataset) {
-    char *text = coco_text(sink->dataset);
-    good = output_write(sink->stream, text, strlen(text));
-    free(text);
-  }
-  json_decref(sink->dataset);
-  if (sink->stream && keep && good)
-    return output_close(sink->stream);
-  if (sink->stream)
-    output_drop(sink->stream);
-  return good;
+static void show_progress(void *user, const struct pipeline_item *oldest, const struct sam3_job_state *state) {
+  const struct segment *run = user;
+  if (!oldest)
+    return;
+  char label[96];
+  const char *slash = strrchr(oldest->path, '/'), *base = slash ? slash + 1 : oldest->path;
+  if (run->n_images > 1)
+    snprintf(label, sizeof label, "%zu/%zu %.32s", oldest->index + 1, run->n_images, base);
+  else
+    snprintf(label, sizeof label, "%.40s", base);
+  if (!state)
+    progress_show(label, "", 0);
+  else if (state->phase != SAM3_DONE)
+    progress_show(label, state->phase == SAM3_RUNNING ? state->stage : "waiting", state->fraction);
+}
+
+static void interrupted(void *user, int number) {
+  (void)user;
+  progress_wipe_raw();
+  output_abandon();
+  _exit(exit_code_of_signal(number));
+}
+
+static void segment_images(struct segment *run) {
+  size_t n_devices = sam3_engine_stats(run->engine).n_workers;
+  const struct pipeline pipeline = {.engine = run->engine,
+                                    .prompts = &run->prompts,
+                                    .max_pixels = run->max_pixels,
+                                    .threads = run->n_images > n_devices ? n_devices + 1 : run->n_images,
+                                    .ordered = true,
+                                    .user = run,
+                                    .next = next_image,
+                                    .done = image_done,
+                                    .tick = show_progress,
+                                    .interrupted = interrupted};
+  pipeline_run(&pipeline);
 }
 
 static int run_segment(struct segment *run) {
-  if (run->prompt_file && !prompts_read(&run->prompts, run->prompt_file))
+  char model[PATH_MAX];
+  bool demo;
+  if (!prompts_read_file(&run->prompts))
     return EXIT_FAILED;
-  int code = check_targets(run);
+  int code = sinks_check(&run->sinks, run->images, run->n_images, run->prompts.file);
   if (code != EXIT_DONE)
     return code;
-  sam3_model *model;
-  code = open_model(run->model.model, &model);
+  code = find_model(run->model.model, model, &demo);
   if (code != EXIT_DONE)
     return code;
-  bool ready = open_sinks(run);
-  code = ready ? segment_all(run, model) : EXIT_FAILED;
+  bool ready = sinks_open(&run->sinks);
+  run->code = ready ? open_engine(model, &run->model, &run->engine_flags, &run->engine) : EXIT_FAILED;
+  if (run->code == EXIT_DONE)
+    segment_images(run);
   /* An image that failed leaves the documents of the others. */
-  for (size_t i = 0; i < run->n_sinks; i++)
-    if (!close_sink(&run->sinks[i], ready && code != EXIT_USAGE))
-      code = EXIT_FAILED;
-  sam3_model_close(model);
-  return code;
+  if (!sinks_close(&run->sinks, run->engine && run->code != EXIT_USAGE))
+    run->code = EXIT_FAILED;
+  sam3_engine_close(run->engine);
+  return run->code;
 }
 
 int segment_main(int argc, char **argv) {
-  struct segment run = {.threshold = SAM3_DEFAULT_THRESHOLD};
-  const struct argp_child children[] = {{&model_argp, 0, NULL, 0}, {&help_argp, 0, NULL, 0}, {0}};
+  struct segment run = {0};
+  const struct argp_child children[] = {{&prompts_argp, 0, NULL, 0},
+                                        {&model_argp, 0, NULL, 0},
+                                        {&engine_argp, 0, NULL, 0},
+                                        {&help_argp, 0, NULL, 0},
+                                        {0}};
   const struct argp argp = {flags, parse, "IMAGE...", doc, children, NULL, NULL};
   argp_parse(&argp, argc, argv, ARGP_NO_HELP, NULL, &run);
   int code = run_segment(&run);

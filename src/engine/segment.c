@@ -6,13 +6,11 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "engine/session.h"
+#include "engine/task.h"
 #include "image/mask.h"
 
 /* What a box prompt without text is called, as in the original. */
 #define BOX_TEXT "visual"
-
-/* Prompts in one call. */
-#define MAX_PROMPTS 10000
 
 /* One call of sam3_segment. */
 struct call {
@@ -22,40 +20,13 @@ struct call {
   struct sam3_error *err;
 };
 
-/* -------------------------------------------------------------------------------------- arguments */
-
-static sam3_status check_box(const struct call *call, size_t prompt, size_t index, const struct sam3_box *box) {
-  const float w = (float)call->features->width, h = (float)call->features->height;
-  if (!(isfinite(box->x0) && isfinite(box->y0) && isfinite(box->x1) && isfinite(box->y1)))
-    return fail(call->err, SAM3_ERR_ARGUMENT, "prompt %zu, box %zu: coordinates must be finite", prompt, index);
-  if (!(box->x0 < box->x1 && box->y0 < box->y1))
-    return fail(call->err, SAM3_ERR_ARGUMENT, "prompt %zu, box %zu: [%g, %g, %g, %g] is not x0 < x1, y0 < y1", prompt,
-                index, box->x0, box->y0, box->x1, box->y1);
-  if (box->x0 < -w || box->y0 < -h || box->x1 > 2 * w || box->y1 > 2 * h)
-    return fail(call->err, SAM3_ERR_LIMIT,
-                "prompt %zu, box %zu: [%g, %g, %g, %g] leaves the image (%d x %d) by more than its own size", prompt,
-                index, box->x0, box->y0, box->x1, box->y1, call->features->width, call->features->height);
-  return SAM3_OK;
-}
-
 static sam3_status check_arguments(const struct call *call, const struct sam3_prompt *prompts, size_t n) {
-  if (call->features->session != call->session)
+  const sam3_features *f = call->features;
+  if (f->session != call->session)
     return fail(call->err, SAM3_ERR_ARGUMENT, "the features belong to another session");
-  if (!call->features->width)
+  if (!f->width)
     return fail(call->err, SAM3_ERR_ARGUMENT, "no image is encoded in the features");
-  if (!(call->threshold >= 0 && call->threshold <= 1))
-    return fail(call->err, SAM3_ERR_ARGUMENT, "threshold %g is not in 0..1", call->threshold);
-  if (n > MAX_PROMPTS)
-    return fail(call->err, SAM3_ERR_LIMIT, "%zu prompts: at most %d at a time", n, MAX_PROMPTS);
-  for (size_t i = 0; i < n; i++) {
-    if (!prompts[i].text && !prompts[i].n_boxes)
-      return fail(call->err, SAM3_ERR_ARGUMENT, "prompt %zu has neither text nor boxes", i);
-    if (prompts[i].n_boxes > MAX_BOXES)
-      return fail(call->err, SAM3_ERR_LIMIT, "prompt %zu has %zu boxes: at most %d", i, prompts[i].n_boxes, MAX_BOXES);
-    for (size_t b = 0; b < prompts[i].n_boxes; b++)
-      TRY(check_box(call, i, b, &prompts[i].boxes[b]));
-  }
-  return SAM3_OK;
+  return prompts_check(prompts, n, call->threshold, f->width, f->height, call->err);
 }
 
 /* ------------------------------------------------------------------------------------------ texts */
@@ -174,15 +145,16 @@ static sam3_status keep_detections(const struct call *call, struct sam3_result *
 struct mask_batch mask_batch_take(struct run *r) {
   const struct config *c = &r->net->config;
   int64_t pixels = (int64_t)16 * c->vision.grid * c->vision.grid;
-  return (struct mask_batch){take(r, MASK_BATCH, c->dim), take(r, MASK_BATCH, 1), take(r, MASK_BATCH, pixels)};
+  return (struct mask_batch){take(r, MASK_BATCH, c->dim), take(r, MASK_BATCH, 1), take_shared(r, MASK_BATCH, pixels)};
 }
 
-/* The masks of n <= MASK_BATCH detections. */
+/* The masks of n <= MASK_BATCH detections. In a split each rank computes its pixels, and rank 0 takes them all. */
 static sam3_status segment_batch(struct run *r, const struct call *call, struct tensor pixels, struct tensor queries,
                                  struct sam3_detection *detections, int n) {
   sam3_session *s = call->session;
   int side = 4 * r->net->config.vision.grid;
-  size_t mark = arena_mark(r->arena), cells = (size_t)side * (size_t)side;
+  size_t cells = (size_t)side * (size_t)side;
+  struct run_mark mark = mark_run(r);
   struct mask_batch batch = mask_batch_take(r);
   int32_t *rows = arena_take(r->arena, sizeof(int32_t[MASK_BATCH])), host_rows[MASK_BATCH];
   float offsets[MASK_BATCH];
@@ -192,10 +164,14 @@ static sam3_status segment_batch(struct run *r, const struct call *call, struct 
   r->ops->upload(r->dev, rows, host_rows, (size_t)n * sizeof *rows);
   r->ops->gather_rows(r->dev, batch.queries, queries, rows, NULL);
   mask_logits(r, batch.logits, batch.offsets, batch.queries, pixels);
-  r->ops->download(r->dev, offsets, batch.offsets.data, (size_t)n * sizeof *offsets);
-  r->ops->download(r->dev, s->masks, batch.logits.data, (size_t)n * cells * sizeof *s->masks);
-  arena_release(r->arena, mark);
+  if (is_first(r)) {
+    r->ops->download(r->dev, offsets, batch.offsets.data, (size_t)n * sizeof *offsets);
+    r->ops->download(r->dev, s->masks, batch.logits.data, (size_t)n * cells * sizeof *s->masks);
+  }
+  release_run(r, mark);
   TRY(r->ops->sync(r->dev, call->err));
+  if (!is_first(r) || r->cancelled)
+    return SAM3_OK;
   for (int i = 0; i < n; i++) {
     float *logits = s->masks + (size_t)i * cells;
     for (size_t p = 0; p < cells; p++)
@@ -210,7 +186,7 @@ static sam3_status segment_masks(struct run *r, const struct call *call, struct 
                                  struct sam3_result *result) {
   if (!result->n_detections)
     return SAM3_OK;
-  struct tensor pixels = take(r, call->features->tensors.levels[0].rows, answer->memory.cols);
+  struct tensor pixels = take_shared(r, call->features->tensors.levels[0].rows, answer->memory.cols);
   pixel_embeddings(r, pixels, &call->features->tensors, answer->memory, answer->tokens);
   for (size_t i = 0; i < result->n_detections; i += MASK_BATCH) {
     size_t left = result->n_detections - i;
@@ -233,7 +209,7 @@ static sam3_status answer_prompt(struct run *r, const struct call *call, const s
   model_answer(r, &answer, &call->features->tensors, prompt);
   r->ops->download(r->dev, &presence, answer.decoded.presence.data, sizeof presence);
   r->ops->download(r->dev, logits, answer.logits.data, queries * sizeof *logits);
-  r->ops->download(r->dev, boxes, answer.decoded.boxes, queries * 4 * sizeof *boxes);
+  r->ops->download(r->dev, boxes, answer.decoded.boxes.data, queries * 4 * sizeof *boxes);
   TRY(r->ops->sync(r->dev, call->err));
   if (r->cancelled)
     return SAM3_OK;
@@ -259,9 +235,9 @@ static sam3_status run_prompt(struct run *r, const struct call *call, const stru
     boxes[i] = (struct geometry_box){(b->x0 + b->x1) / 2 / w, (b->y0 + b->y1) / 2 / h, (b->x1 - b->x0) / w,
                                      (b->y1 - b->y0) / h, b->positive};
   }
-  size_t mark = arena_mark(r->arena);
+  struct run_mark mark = mark_run(r);
   sam3_status status = answer_prompt(r, call, &input, result);
-  arena_release(r->arena, mark);
+  release_run(r, mark);
   return status;
 }
 
@@ -297,6 +273,7 @@ static sam3_status segment_group(const struct call *call, const struct sam3_prom
     TRY(copy_prompt(call, &prompts[first + i], result));
     TRY(run_prompt(&r, call, &prompts[first + i], slots[i], result));
   }
+  TRY(run_error(&r, call->err));
   return r.cancelled ? fail(call->err, SAM3_ERR_CANCELLED, "cancelled at prompt %zu of %zu", first + 1, total)
                      : SAM3_OK;
 }
@@ -320,7 +297,8 @@ sam3_status sam3_segment(sam3_session *session, const sam3_features *features, c
   TRY(check_arguments(&call, prompts, n));
   if (!(*results = mem_zeroed(1, sizeof **results)))
     return fail_memory(err, sizeof **results, "the results");
-  sam3_status status = segment_all(&call, prompts, n, *results);
+  session_enter(session, features);
+  sam3_status status = session_leave(session, segment_all(&call, prompts, n, *results), err);
   if (status != SAM3_OK) {
     sam3_results_free(*results);
     *results = NULL;

@@ -23,7 +23,9 @@ struct run session_run(sam3_session *session, const struct observer *observer) {
                       .arena = &session->arena,
                       .net = &session->model->network,
                       .plan = &session->plan,
-                      .observer = observer};
+                      .observer = observer,
+                      .group = session->group,
+                      .shared = &session->shared};
 }
 
 void session_rehearse(struct run *r, struct image_features *image, struct tensor texts) {
@@ -41,19 +43,19 @@ void session_rehearse(struct run *r, struct image_features *image, struct tensor
 
   model_encode(r, image, NULL);
   encode_text(r, rows_of(texts, 0, (int64_t)TEXT_BATCH * c->text.context), ids, lengths, TEXT_BATCH);
-  size_t mark = arena_mark(r->arena);
+  struct run_mark mark = mark_run(r);
   model_answer(r, &answer, image, &prompt);
-  struct tensor pixels = take(r, image->levels[0].rows, c->dim);
+  struct tensor pixels = take_shared(r, image->levels[0].rows, c->dim);
   pixel_embeddings(r, pixels, image, answer.memory, answer.tokens);
   struct mask_batch batch = mask_batch_take(r);
   mask_logits(r, batch.logits, batch.offsets, batch.queries, pixels);
-  arena_release(r->arena, mark);
+  release_run(r, mark);
 }
 
-/* Rehearses on a device that computes nothing: every shape is checked and the arena's size is found. */
-static sam3_status size_arena(sam3_session *s, size_t *size, struct sam3_error *err) {
+/* Rehearses on a device that computes nothing. */
+sam3_status session_measure(sam3_session *s, struct group *group, size_t *own, size_t *shared, struct sam3_error *err) {
   struct dry_device dry;
-  struct arena arena = arena_dry();
+  struct arena arena = arena_dry(), common = arena_dry();
   struct image_features image;
   const struct config *c = &s->model->network.config;
   device_dry_init(&dry);
@@ -62,20 +64,23 @@ static sam3_status size_arena(sam3_session *s, size_t *size, struct sam3_error *
   r.dev = &dry.device;
   r.ops = dry.device.ops;
   r.arena = &arena;
+  r.group = group;
+  r.shared = &common;
   struct tensor texts = {image.cls.data, SAM3_F32, (int64_t)TEXT_SLOTS * c->text.context, c->dim, c->dim};
   session_rehearse(&r, &image, texts);
-  *size = arena.peak;
+  *own = arena.peak;
+  *shared = common.peak;
   return r.ops->sync(r.dev, err);
 }
 
 static sam3_status open_session(sam3_session *s, const struct sam3_session_options *options, struct sam3_error *err) {
   const struct config *c = &s->model->network.config;
-  size_t arena_size = 0, text_rows = (size_t)TEXT_SLOTS * (size_t)c->text.context;
+  size_t arena_size = 0, shared = 0, text_rows = (size_t)TEXT_SLOTS * (size_t)c->text.context;
   size_t cells = 16 * (size_t)c->vision.grid * (size_t)c->vision.grid;
   TRY(device_open(options && options->device ? options->device : "cpu", options ? options->dtype : SAM3_F32, &s->dev,
                   err));
   TRY(plan_create(&s->plan, &s->model->network, s->dev, err));
-  TRY(size_arena(s, &arena_size, err));
+  TRY(session_measure(s, NULL, &arena_size, &shared, err));
   size_t text_size = text_rows * (size_t)c->dim * sizeof(float);
   s->arena = (struct arena){.base = s->dev->ops->alloc(s->dev, arena_size), .size = arena_size};
   s->text_features =

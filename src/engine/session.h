@@ -2,6 +2,7 @@
 #ifndef SAM3_ENGINE_SESSION_H
 #define SAM3_ENGINE_SESSION_H
 
+#include "backend/group.h"
 #include "engine/model.h"
 #include "model/model.h"
 
@@ -32,6 +33,10 @@ struct sam3_session {
   bool (*progress)(void *user, const char *stage, double fraction);
   void *user;
   const struct observer *observer; /* tests and benchmarks: takes the place of `progress` */
+  /* While a call is split over ranks (split.h): */
+  struct group *group; /* &member.group; NULL: alone */
+  struct group_member member;
+  struct arena shared; /* memory of all ranks */
 };
 
 struct sam3_features {
@@ -39,6 +44,8 @@ struct sam3_features {
   struct image_features tensors;
   void *block; /* device memory of the tensors */
   size_t size;
+  struct split *split; /* in whose memory they are, NULL: of the session's own device */
+  int rank;
   int width, height; /* of the original image; 0: nothing is encoded */
 };
 
@@ -52,11 +59,21 @@ struct run session_run(sam3_session *session, const struct observer *observer);
  * masks. On a dry device it sizes the arena; an observer sees the stages. */
 void session_rehearse(struct run *r, struct image_features *image, struct tensor texts);
 
-/* Tensors for a batch of masks, from the run's arena. */
+/* The sizes that the largest request needs: of the session's own arena, and, split over the ranks of `group`, of theirs
+ * in common. On the way every shape is checked. */
+sam3_status session_measure(sam3_session *session, struct group *group, size_t *own, size_t *shared,
+                            struct sam3_error *err);
+
+/* A call on features of a split is one of all its ranks, from session_enter() to session_leave(). An error of one is an
+ * error of all: session_leave() tells the others of `status`, or returns theirs. For other features both do nothing. */
+void session_enter(sam3_session *session, const sam3_features *features);
+sam3_status session_leave(sam3_session *session, sam3_status status, struct sam3_error *err);
+
+/* Tensors for a batch of masks, from the run's arenas. */
 struct mask_batch {
   struct tensor queries; /* [MASK_BATCH, D] */
   struct tensor offsets; /* [MASK_BATCH, 1] */
-  struct tensor logits;  /* [MASK_BATCH, 16 g²] */
+  struct tensor logits;  /* [MASK_BATCH, 16 g²], shared */
 };
 struct mask_batch mask_batch_take(struct run *r);
 

@@ -30,7 +30,10 @@ sam3_status image_create(uint64_t width, uint64_t height, const char *name, uint
     return fail_memory(err, bytes, name);
   }
   memset(pixels + bytes - IMAGE_PADDING, 0, IMAGE_PADDING);
+  static atomic_ullong images;
   *made = (sam3_image){.width = (int)width, .height = (int)height, .pixels = pixels};
+  made->id = atomic_fetch_add(&images, 1) + 1;
+  atomic_init(&made->references, 1);
   *image = made;
   return SAM3_OK;
 }
@@ -57,9 +60,15 @@ const uint8_t *sam3_image_pixels(const sam3_image *image) {
   return image->pixels;
 }
 
+sam3_image *sam3_image_share(sam3_image *image) {
+  atomic_fetch_add(&image->references, 1);
+  return image;
+}
+
 void sam3_image_free(sam3_image *image) {
-  if (image)
-    free(image->pixels);
+  if (!image || atomic_fetch_sub(&image->references, 1) > 1)
+    return;
+  free(image->pixels);
   free(image);
 }
 

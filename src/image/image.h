@@ -2,10 +2,14 @@
 #ifndef SAM3_IMAGE_IMAGE_H
 #define SAM3_IMAGE_IMAGE_H
 
+#include <stdatomic.h>
+
 #include "sam3.h"
 
 struct sam3_image {
   int width, height;
+  atomic_int references;
+  uint64_t id;     /* no other image of this process has or had it */
   uint8_t *pixels; /* [height, width, 3] and IMAGE_PADDING bytes, so that a pixel can be read as 4 bytes */
 };
 

@@ -47,23 +47,25 @@ static void embed_boxes(struct run *r, struct tensor y, struct tensor image, con
   arena_release(r->arena, mark);
 }
 
+/* In a split every rank computes the few tokens, and its part of the keys and values. */
 void encode_geometry(struct run *r, struct tensor y, const struct image_features *image,
                      const struct geometry_box *boxes, int n) {
   const struct geometry_weights *w = &r->net->geometry;
   const struct config_stack *stack = &r->net->config.geometry;
-  struct tensor values = image->levels[2];
+  const struct part cells = part_of(r, image->levels[2].rows);
+  struct tensor values = mine(image->levels[2], cells);
   size_t mark = arena_mark(r->arena);
   struct tensor x = take(r, n + 1, y.cols), keys = take(r, values.rows, values.cols);
   if (n)
-    embed_boxes(r, rows_of(x, 0, n), values, boxes, n);
+    embed_boxes(r, rows_of(x, 0, n), image->levels[2], boxes, n);
   r->ops->gather_rows(r->dev, rows_of(x, n, 1), w->cls, r->plan->counting, NULL);
   r->ops->linear(r->dev, y, x, &w->final, ACT_NONE, NULL);
   r->ops->layer_norm(r->dev, x, y, &w->prompt_norm);
-  r->ops->add(r->dev, keys, values, r->plan->sine);
+  r->ops->add(r->dev, keys, values, mine(r->plan->sine, cells));
   for (int i = 0; i < stack->layers && progress(r, "geometry", (double)i / stack->layers); i++) {
     const struct cross_layer *layer = &w->layers[i];
-    self_prenorm(r, x, NULL, &layer->norm1, &layer->self, stack->heads);
-    cross_prenorm(r, x, keys, values, &layer->norm2, &layer->cross, stack->heads);
+    self_prenorm(r, x, NULL, &layer->norm1, &layer->self, stack->heads, NULL);
+    cross_prenorm(r, x, keys, values, &layer->norm2, &layer->cross, stack->heads, &cells);
     mlp_prenorm(r, x, &layer->norm3, &layer->mlp, ACT_RELU);
   }
   r->ops->layer_norm(r->dev, y, x, &w->output_norm);

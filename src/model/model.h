@@ -4,7 +4,10 @@
  *   tokens ─► encode_text ─┐                                ▼
  *   boxes ─► encode_geometry ─► prompt ─► fuse ─► decode ─► score, pixel_embeddings ─► mask_logits
  *
- * Every value is float. Outputs are the caller's tensors; temporaries are taken from the run's arena and given back. */
+ * Every value is float. Outputs are the caller's tensors; temporaries are taken from the run's arena and given back.
+ *
+ * A run may be split over the ranks of a group (run.h). Inputs and outputs are then in shared memory, but for texts and
+ * prompts, which are short and which every rank computes and keeps for itself. */
 #ifndef SAM3_MODEL_MODEL_H
 #define SAM3_MODEL_MODEL_H
 
@@ -20,7 +23,7 @@ struct image_features {
 /* The decoder's answer to one prompt. */
 struct decoded {
   struct tensor queries;  /* [Q, D], normed */
-  float *boxes;           /* device, [Q, 4]: cx, cy, w, h in 0..1 */
+  struct tensor boxes;    /* [Q, 4]: cx, cy, w, h in 0..1 */
   struct tensor presence; /* [1, 1]: a logit */
 };
 
@@ -38,7 +41,8 @@ void encode_vision(struct run *r, struct tensor y, const uint8_t *image);
 /* vision [g², vision dim] -> out->levels. */
 void encode_neck(struct run *r, struct image_features *out, struct tensor vision);
 
-/* levels -> fused and cls: what every prompt on the image would compute again. */
+/* levels -> fused and cls: what every prompt on the image would compute again. (In a split each rank's part of `fused`
+ * is gathered nowhere: it alone goes on with it.) */
 void begin_prompts(struct run *r, struct image_features *out);
 
 /* n texts of lengths[i] <= context tokens, one behind the other in `ids` (host) -> y [sum of lengths, D]. */
@@ -57,11 +61,13 @@ void decode(struct run *r, struct decoded *out, struct tensor memory, struct ten
 /* y [Q, 1]: the dot products of queries and pooled prompt, not yet scaled and clamped. */
 void score(struct run *r, struct tensor y, struct tensor queries, struct tensor prompt);
 
-/* memory and prompt -> y [16 g², D]; memory is overwritten. */
+/* memory and prompt -> y [16 g², D]; memory is overwritten. (In a split y is not gathered: mask_logits takes each
+ * rank's part.) */
 void pixel_embeddings(struct run *r, struct tensor y, const struct image_features *image, struct tensor memory,
                       struct tensor prompt);
 
-/* queries [n, D] and pixels [16 g², D] -> y [n, 16 g²], to each row of which offset [n, 1] must be added. */
+/* queries [n, D] and pixels [16 g², D] -> y [n, 16 g²], to each row of which offset [n, 1] must be added. `offset` and
+ * `queries` are each rank's own in a split. */
 void mask_logits(struct run *r, struct tensor y, struct tensor offset, struct tensor queries, struct tensor pixels);
 
 /* ---- the stages joined (model.c) ---- */

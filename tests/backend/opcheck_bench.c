@@ -138,7 +138,7 @@ struct conv_bench {
 
 static void run_conv(struct device *dev, void *arg) {
   struct conv_bench *b = arg;
-  dev->ops->conv3x3(dev, b->y, b->x, b->with_coarse ? &b->coarse : NULL, b->size, b->size, &b->conv);
+  dev->ops->conv3x3(dev, b->y, b->x, b->with_coarse ? &b->coarse : NULL, b->size, b->size, 0, &b->conv);
 }
 static void run_prepare(struct device *dev, void *arg) {
   struct conv_bench *b = arg;
@@ -203,7 +203,7 @@ static void run_layer_norm(struct device *dev, void *arg) {
 }
 static void run_group_norm(struct device *dev, void *arg) {
   struct rows_bench *b = arg;
-  dev->ops->group_norm_relu(dev, b->y, b->x, 8, &b->norm);
+  dev->ops->group_norm_relu(dev, b->y, b->x, 8, &b->norm, NULL);
 }
 static void run_add(struct device *dev, void *arg) {
   struct rows_bench *b = arg;

@@ -60,8 +60,13 @@ static void check_attention(struct check *check, int round) {
   int grid_h = 0, grid_w = 0;
   if (kind == 2 && dim % 2)
     dim++;
+  int first_query = 0;
   if (kind == 1 || kind == 2)
     nk = nq;
+  if (kind == 2 && batch == 1) { /* the queries are some of the rows, perhaps none */
+    first_query = random_int(check, 0, nk);
+    nq = random_int(check, 0, nk - first_query);
+  }
   if (kind == 3) {
     grid_h = random_int(check, 1, 20);
     grid_w = random_int(check, 1, 40);
@@ -72,9 +77,9 @@ static void check_attention(struct check *check, int round) {
   struct buffer v = buffer_make(check, SAM3_F32, (int64_t)batch * nk, (int64_t)heads * dim);
   struct buffer want = buffer_make(check, SAM3_F32, (int64_t)batch * nq, (int64_t)heads * dim);
   struct buffer got = buffer_copy(&want);
-  float *angles = floats_make(check, (int64_t)nq * dim), *cosine = floats_make(check, (int64_t)nq * dim / 2),
-        *sine = floats_make(check, (int64_t)nq * dim / 2);
-  for (int64_t i = 0; i < (int64_t)nq * (dim / 2); i++) {
+  float *angles = floats_make(check, (int64_t)nk * dim), *cosine = floats_make(check, (int64_t)nk * dim / 2),
+        *sine = floats_make(check, (int64_t)nk * dim / 2);
+  for (int64_t i = 0; i < (int64_t)nk * (dim / 2); i++) {
     cosine[i] = cosf(3 * angles[i]);
     sine[i] = sinf(3 * angles[i]);
   }
@@ -88,6 +93,7 @@ static void check_attention(struct check *check, int round) {
                           .heads = heads,
                           .scale = 1 / sqrtf((float)dim) * (round % 7 == 6 ? 8 : 1),
                           .causal = kind == 1,
+                          .first_query = first_query,
                           .grid_h = grid_h,
                           .grid_w = grid_w};
   if (kind == 2)
@@ -97,8 +103,8 @@ static void check_attention(struct check *check, int round) {
   check->ref->ops->attention(check->ref, &att);
   att.out = got.t;
   check->dev->ops->attention(check->dev, &att);
-  expect_equal(check, &want, &got, 3e-6, "batch %d heads %d dim %d queries %d keys %d kind %d grid %d x %d", batch,
-               heads, dim, nq, nk, kind, grid_h, grid_w);
+  expect_equal(check, &want, &got, 3e-6, "batch %d heads %d dim %d queries %d (from %d) keys %d kind %d grid %d x %d",
+               batch, heads, dim, nq, first_query, nk, kind, grid_h, grid_w);
   buffer_free(&q);
   buffer_free(&k);
   buffer_free(&v);
@@ -148,11 +154,47 @@ static void check_group_norm(struct check *check, int round) {
   struct buffer want = alias ? buffer_copy(&x) : buffer_make(check, SAM3_F32, rows, cols), got = buffer_copy(&want);
   float *gain = floats_make(check, cols), *bias = floats_make(check, cols);
   struct norm norm = {.gain = gain, .bias = bias, .eps = 1e-5f};
-  check->ref->ops->group_norm_relu(check->ref, want.t, alias ? want.t : x.t, groups, &norm);
-  check->dev->ops->group_norm_relu(check->dev, got.t, alias ? got.t : x.t, groups, &norm);
+  check->ref->ops->group_norm_relu(check->ref, want.t, alias ? want.t : x.t, groups, &norm, NULL);
+  check->dev->ops->group_norm_relu(check->dev, got.t, alias ? got.t : x.t, groups, &norm, NULL);
   expect_equal(check, &want, &got, round % 3 == 2 ? 1e-5 : 2e-6, "rows %d cols %d groups %d alias %d", rows, cols,
                groups, alias);
   buffer_free(&x);
+  free(gain);
+  free(bias);
+}
+
+/* The rows in three blocks, the last or more of them empty: as if they were normed at once. */
+static void check_group_moments(struct check *check, int round) {
+  int groups = random_int(check, 1, 8), cols = groups * random_int(check, 1, 40);
+  int rows = round % 4 == 3 ? random_int(check, 500, 3000) : random_int(check, 1, 200);
+  int ends[4] = {0, random_int(check, 0, rows), rows, rows};
+  struct buffer x = buffer_make(check, SAM3_F32, rows, cols), moments = buffer_make(check, SAM3_F32, 3, 1 + 2 * groups);
+  if (round % 3 == 2)
+    for (int64_t i = 0; i < rows; i++)
+      for (int64_t j = 0; j < cols; j++)
+        ((float *)x.t.data)[i * x.t.stride + j] += 30;
+  struct buffer want = buffer_make(check, SAM3_F32, rows, cols), got = buffer_copy(&want);
+  float *gain = floats_make(check, cols), *bias = floats_make(check, cols);
+  struct norm norm = {.gain = gain, .bias = bias, .eps = 1e-5f};
+  check->ref->ops->group_norm_relu(check->ref, want.t, x.t, groups, &norm, NULL);
+  for (int pass = 0; pass < 2; pass++) { /* the moments of all blocks, then the blocks */
+    for (int i = 0; i < 3; i++) {
+      struct tensor block = x.t, y = got.t, row = moments.t;
+      block.data = (float *)x.t.data + ends[i] * x.t.stride;
+      y.data = (float *)got.t.data + ends[i] * got.t.stride;
+      row.data = (float *)moments.t.data + i * moments.t.stride;
+      block.rows = y.rows = ends[i + 1] - ends[i];
+      row.rows = 1;
+      if (pass == 0)
+        check->dev->ops->group_moments(check->dev, row, block, groups);
+      else
+        check->dev->ops->group_norm_relu(check->dev, y, block, groups, &norm, &moments.t);
+    }
+  }
+  expect_equal(check, &want, &got, round % 3 == 2 ? 2e-5 : 3e-6,
+               "rows %d, %d of them in the first block, cols %d groups %d", rows, ends[1], cols, groups);
+  buffer_free(&x);
+  buffer_free(&moments);
   free(gain);
   free(bias);
 }
@@ -232,19 +274,22 @@ static void check_conv3x3(struct check *check, int round) {
   struct buffer x = buffer_make(check, SAM3_F32, (int64_t)h * w, in);
   struct buffer c = buffer_make(check, SAM3_F32, coarse ? (int64_t)(h / 2) * (w / 2) : 1, in);
   struct buffer weights = buffer_make(check, dtype, out, (int64_t)in * 9);
-  struct buffer want = buffer_make(check, SAM3_F32, (int64_t)h * w, out), got = buffer_copy(&want);
+  int first_row = round % 2 ? random_int(check, 0, h) : 0, rows = random_int(check, 0, h - first_row);
+  if (round % 2 == 0)
+    rows = h;
+  struct buffer want = buffer_make(check, SAM3_F32, (int64_t)rows * w, out), got = buffer_copy(&want);
   float *b = bias ? floats_make(check, out) : NULL;
   struct conv3x3 conv = {.w = weights.t, .b = b};
   struct sam3_error err;
-  check->ref->ops->conv3x3(check->ref, want.t, x.t, coarse ? &c.t : NULL, h, w, &conv);
+  check->ref->ops->conv3x3(check->ref, want.t, x.t, coarse ? &c.t : NULL, h, w, first_row, &conv);
   if (check->dev->ops->conv3x3_prepare(check->dev, &conv, &err) != SAM3_OK) {
     fprintf(stderr, "opcheck: %s\n", err.message);
     exit(1);
   }
-  check->dev->ops->conv3x3(check->dev, got.t, x.t, coarse ? &c.t : NULL, h, w, &conv);
+  check->dev->ops->conv3x3(check->dev, got.t, x.t, coarse ? &c.t : NULL, h, w, first_row, &conv);
   check->dev->ops->conv3x3_release(check->dev, &conv);
-  expect_equal(check, &want, &got, 1e-5, "h %d w %d in %d out %d weights %s coarse %d bias %d", h, w, in, out,
-               dtype_name(dtype), coarse, bias);
+  expect_equal(check, &want, &got, 1e-5, "h %d w %d rows %d from %d in %d out %d weights %s coarse %d bias %d", h, w,
+               rows, first_row, in, out, dtype_name(dtype), coarse, bias);
   buffer_free(&x);
   buffer_free(&c);
   buffer_free(&weights);
@@ -278,6 +323,7 @@ static const struct {
     {"attention", offsetof(struct device_ops, attention), 60, check_attention},
     {"layer_norm", offsetof(struct device_ops, layer_norm), 60, check_layer_norm},
     {"group_norm_relu", offsetof(struct device_ops, group_norm_relu), 40, check_group_norm},
+    {"group_moments", offsetof(struct device_ops, group_moments), 40, check_group_moments},
     {"add", offsetof(struct device_ops, add), 40, check_add},
     {"gather_rows", offsetof(struct device_ops, gather_rows), 40, check_gather},
     {"mean_rows", offsetof(struct device_ops, mean_rows), 40, check_mean},

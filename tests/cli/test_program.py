@@ -12,55 +12,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-IMAGES = ROOT / "tests" / "e2e" / "images"
-STREET, EXIF = IMAGES / "street.jpg", IMAGES / "exif.jpg"
-PROGRAM, BUILD, EXAMPLE = (pathlib.Path(sys.argv.pop(1)).resolve() for _ in range(3))
-MODEL, META = BUILD / "ash", BUILD / "ash.pt"
-for made, layout in ((MODEL, "plain"), (META, "official")):
-    if not made.exists():
-        make = ROOT / "tools" / "reference" / "make_model.py"
-        subprocess.run([sys.executable, make, made, "--preset", "ash", "--layout", layout], check=True)
+from program import BUILD, EXIF, META, MODEL, PROGRAM, ROOT, STREET, Case
 
-
-class Case(unittest.TestCase):
-    def setUp(self):
-        self.directory = tempfile.TemporaryDirectory(dir=BUILD)
-        self.cwd = pathlib.Path(self.directory.name)
-
-    def tearDown(self):
-        self.directory.cleanup()
-
-    def run_program(self, *arguments, model=MODEL, **options):
-        environment = {"PATH": os.environ["PATH"], **({"SAM3_MODEL": str(model)} if model else {})}
-        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS"):
-            if name in os.environ:
-                environment[name] = os.environ[name]
-        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        return subprocess.run([PROGRAM, *map(str, arguments)], cwd=self.cwd, env=environment, text=True, timeout=120,
-                              **options)
-
-    def check(self, code, *arguments, says=(), **options):
-        result = self.run_program(*arguments, **options)
-        self.assertEqual(result.returncode, code, result.stderr)
-        for text in [says] if isinstance(says, str) else says:
-            self.assertIn(text, result.stderr)
-        if code != 0:
-            self.assertTrue(result.stderr.strip(), "failed without a word")
-        return result
-
-    def files(self):
-        return sorted(str(p.relative_to(self.cwd)) for p in self.cwd.rglob("*") if p.is_file())
+EXAMPLE = pathlib.Path(sys.argv.pop(1)).resolve()
 
 
 class Commands(Case):
     def test_help(self):
-        commands = ["segment", "info", "devices", "bench", "tokenize", "convert"]
+        commands = ["segment", "batch", "top", "info", "devices", "bench", "tokenize", "convert"]
         for arguments in (["--help"], ["-h"], ["help"]):
             text = self.check(0, *arguments).stdout
             for command in commands:
@@ -84,11 +46,11 @@ class Commands(Case):
         self.assertNotIn("did you mean", self.check(2, "frobnicate-it").stderr)
 
     def test_every_command_refuses_unknown_flags(self):
-        for command in ("segment", "info", "devices", "bench", "tokenize", "convert"):
+        for command in ("segment", "batch", "top", "info", "devices", "bench", "tokenize", "convert"):
             self.check(2, command, "--frob", says="--frob")
 
     def test_man_page_and_completions_know_every_flag(self):
-        for command in ("segment", "info", "devices", "bench", "tokenize", "convert"):
+        for command in ("segment", "batch", "top", "info", "devices", "bench", "tokenize", "convert"):
             flags = set(re.findall(r"--[a-z][a-z-]+", self.check(0, command, "--help").stdout)) - {"--help"}
             for name, text in (("man page", (ROOT / "docs/man/sam3.1").read_text().replace("\\-", "-")),
                                *((p.name, p.read_text()) for p in sorted((ROOT / "data/completions").iterdir()))):

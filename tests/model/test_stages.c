@@ -110,7 +110,7 @@ static void compare_answer(struct run *r, struct fixture *f, const struct model_
   struct tensor boxes = take(r, c->queries, 4);
   float *logits = out->logits.data, *corners = boxes.data;
   for (int q = 0; q < c->queries; q++) {
-    const float *b = out->decoded.boxes + 4 * q;
+    const float *b = (const float *)out->decoded.boxes.data + 4 * q;
     for (int i = 0; i < 4; i++)
       corners[4 * q + i] = b[i % 2] + (i < 2 ? -0.5f : 0.5f) * b[2 + i % 2];
     logits[q] = fminf(fmaxf(logits[q] / sqrtf((float)c->dim), -12), 12);
@@ -145,7 +145,8 @@ static void test_stages(void **state) {
     fixture_read(&f, path);
     assert_int_equal(f.size, s.config.vision.image);
     struct observer observer = {.probe = see, .user = &f};
-    struct run r = {s.dev, s.dev->ops, &s.arena, &s.net, &s.plan, &observer, false};
+    struct run r = {
+        .dev = s.dev, .ops = s.dev->ops, .arena = &s.arena, .net = &s.net, .plan = &s.plan, .observer = &observer};
     struct image_features image = encode(&r, &f);
     struct model_answer out = answer(&r, &f, &image);
     compare_answer(&r, &f, &out);

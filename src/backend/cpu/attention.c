@@ -26,15 +26,15 @@ struct flash {
   int64_t packed_floats;     /* of one pair: keys, then values */
 };
 
-/* Row `row` of q or k, `dim` columns from `first`, turned by the rotary table and times `factor`; zeros up to `depth`.
- */
-static void load_row(const struct flash *flash, struct tensor t, int64_t batch_row, int64_t row, int64_t first,
-                     float factor, float *to) {
+/* Row `row` of q or k, `dim` columns from `first`, turned as place `place` of the rotary table says and times `factor`;
+ * zeros up to `depth`. */
+static void load_row(const struct flash *flash, struct tensor t, int64_t batch_row, int64_t row, int64_t place,
+                     int64_t first, float factor, float *to) {
   const struct attention *att = flash->att;
   const float *from = (const float *)t.data + (batch_row + row) * t.stride + first;
   int64_t dim = flash->dim;
   if (att->rope_cos) {
-    const float *cosine = att->rope_cos + row * (dim / 2), *sine = att->rope_sin + row * (dim / 2);
+    const float *cosine = att->rope_cos + place * (dim / 2), *sine = att->rope_sin + place * (dim / 2);
     for (int64_t i = 0; i < dim / 2; i++) {
       float a = from[2 * i], b = from[2 * i + 1];
       to[2 * i] = (a * cosine[i] - b * sine[i]) * factor;
@@ -67,7 +67,7 @@ static void pack_block(const struct flash *flash, int64_t pair, int64_t block) {
       int64_t key = panel * NR + j;
       from[j] = rows[j];
       if (key < flash->nk)
-        load_row(flash, att->k, batch_row, key, first, 1, rows[j]);
+        load_row(flash, att->k, batch_row, key, key, first, 1, rows[j]);
       else
         memset(rows[j], 0, (size_t)flash->depth * sizeof(float));
     }
@@ -190,7 +190,7 @@ static void query_block(const struct flash *flash, int64_t pair, int64_t index, 
     for (int64_t i = 0; i < MR; i++) {
       int64_t query = query0 + s * MR + i;
       if (query < flash->nq)
-        load_row(flash, att->q, batch_row, query, first, factor, strips[s].q + i * AP);
+        load_row(flash, att->q, batch_row, query, att->first_query + query, first, factor, strips[s].q + i * AP);
       else
         memset(strips[s].q + i * AP, 0, (size_t)flash->depth * sizeof(float));
       strips[s].max[i] = -INFINITY;
@@ -228,6 +228,8 @@ void V(attention)(struct device *dev, const struct attention *att) {
                         .nq = att->q.rows / att->batch,
                         .nk = att->k.rows / att->batch,
                         .dim = att->q.cols / att->heads};
+  if (flash.nq == 0)
+    return;
   flash.depth = round_up(flash.dim, STEP);
   flash.dim_panels = div_up(flash.dim, NR);
   flash.key_panels = div_up(flash.nk, NR);

@@ -30,7 +30,8 @@ struct conv_job {
   struct tensor y, x;
   const struct tensor *coarse;
   int h, w, tiles_x;
-  int64_t tiles;
+  int row0, row1;       /* rows that are wanted */
+  int64_t tile0, tiles; /* the first tile that has any, and the first behind those that have */
 };
 
 /* ---- weights: [point][panel of NR outputs][input][NR] ---- */
@@ -150,7 +151,8 @@ static void input_tile(const struct conv_job *job, int64_t tile, int64_t slot, i
 static void output_tile(const struct conv_job *job, int64_t tile, int64_t slot, int64_t n0, int64_t cols,
                         const float *sums, int64_t stride) {
   int row0 = (int)(tile / job->tiles_x) * OUT, col0 = (int)(tile % job->tiles_x) * OUT;
-  int rows = (int)min64(OUT, job->h - row0), row_cols = (int)min64(OUT, job->w - col0);
+  int skipped = job->row0 > row0 ? job->row0 - row0 : 0; /* rows of the tile that are not wanted */
+  int rows = (int)min64(OUT, job->row1 - row0), row_cols = (int)min64(OUT, job->w - col0);
   for (int64_t c = 0; c < cols; c += VL) {
     int64_t n = cols - c;
     vf m[POINTS], b = job->conv->b ? vload_part(job->conv->b + n0 + c, n) : (vf){0};
@@ -160,9 +162,10 @@ static void output_tile(const struct conv_job *job, int64_t tile, int64_t slot, 
       output_1d(m + i, TILE);
     for (int i = 0; i < OUT; i++)
       output_1d(m + i * TILE, 1);
-    for (int y = 0; y < rows; y++)
+    for (int y = skipped; y < rows; y++)
       for (int x = 0; x < row_cols; x++)
-        vstore_part((float *)job->y.data + ((int64_t)(row0 + y) * job->w + col0 + x) * job->y.stride + n0 + c,
+        vstore_part((float *)job->y.data + ((int64_t)(row0 + y - job->row0) * job->w + col0 + x) * job->y.stride + n0 +
+                        c,
                     m[y * TILE + x] + b, n);
   }
 }
@@ -210,15 +213,20 @@ static void conv_block(const struct conv_job *job, int64_t tile0, float *scratch
 static void conv_items(void *arg, int64_t begin, int64_t end, int worker) {
   const struct conv_job *job = arg;
   for (int64_t i = begin; i < end; i++)
-    conv_block(job, i * TILES, cpu_scratch(job->cpu, worker));
+    conv_block(job, job->tile0 + i * TILES, cpu_scratch(job->cpu, worker));
 }
 
+/* Tiles lie as they do for the whole, so that a row comes out the same whatever part it is computed in. */
 static void conv3x3(struct device *dev, struct tensor y, struct tensor x, const struct tensor *coarse, int h, int w,
-                    const struct conv3x3 *conv) {
+                    int first_row, const struct conv3x3 *conv) {
   struct conv_job job = {.cpu = cpu_of(dev), .conv = conv, .y = y, .x = x, .coarse = coarse, .h = h, .w = w};
   job.tiles_x = (int)div_up(w, OUT);
-  job.tiles = div_up(h, OUT) * job.tiles_x;
-  pool_for(job.cpu->pool, div_up(job.tiles, TILES), 1, conv_items, &job);
+  job.row0 = first_row;
+  job.row1 = first_row + (int)(y.rows / w);
+  job.tile0 = (int64_t)(job.row0 / OUT) * job.tiles_x;
+  job.tiles = div_up(job.row1, OUT) * job.tiles_x;
+  if (y.rows > 0)
+    pool_for(job.cpu->pool, div_up(job.tiles - job.tile0, TILES), 1, conv_items, &job);
 }
 
 void V(install_conv)(struct device_ops *ops) {

@@ -252,6 +252,8 @@ static bool strassen_pays(const struct product *prod, int threads) {
 }
 
 void V(product)(struct cpu_device *cpu, const struct product *prod) {
+  if (prod->m == 0 || prod->n == 0)
+    return;
   if (prod->m <= FEW_ROWS) {
     V(product_few_rows)(cpu, prod);
     return;

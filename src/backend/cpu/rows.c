@@ -121,29 +121,57 @@ static void group_norm_items(void *arg, int64_t begin, int64_t end, int worker) 
   }
 }
 
-/* Joins the parts' column sums into a scale and a shift for each column. */
-static void group_scales(struct rows *job) {
+/* Joins the parts' column sums. */
+static void join_parts(struct rows *job) {
+  for (int64_t part = 1; part < job->parts; part++)
+    for (int64_t i = 0; i < 2 * job->x.cols; i++)
+      job->partial[i] += job->partial[part * 2 * job->x.cols + i];
+}
+
+struct moments {
+  double mean, variance;
+};
+
+/* Of a group, from the column sums. */
+static struct moments group_of(const struct rows *job, int64_t g) {
   int64_t cols = job->x.cols, width = cols / job->groups;
   const float *origin = row_of(job->x, 0);
-  for (int64_t part = 1; part < job->parts; part++)
-    for (int64_t i = 0; i < 2 * cols; i++)
-      job->partial[i] += job->partial[part * 2 * cols + i];
   const double *sums = job->partial, *squares = sums + cols;
-  double rows = (double)job->x.rows;
-  for (int64_t g = 0; g < job->groups; g++) {
-    double mean = 0, variance = 0;
-    for (int64_t c = g * width; c < (g + 1) * width; c++)
-      mean += origin[c] + sums[c] / rows;
-    mean /= (double)width;
-    for (int64_t c = g * width; c < (g + 1) * width; c++) { /* about the group's mean */
-      double column = sums[c] / rows, off = origin[c] + column - mean;
-      variance += squares[c] / rows - column * column + off * off;
-    }
-    double scale = 1 / sqrt(variance / (double)width + job->norm->eps);
-    for (int64_t c = g * width; c < (g + 1) * width; c++) {
-      job->scale[c] = (float)(scale * job->norm->gain[c]);
-      job->shift[c] = (float)(job->norm->bias[c] - mean * scale * job->norm->gain[c]);
-    }
+  double rows = (double)job->x.rows, mean = 0, variance = 0;
+  for (int64_t c = g * width; c < (g + 1) * width; c++)
+    mean += origin[c] + sums[c] / rows;
+  mean /= (double)width;
+  for (int64_t c = g * width; c < (g + 1) * width; c++) { /* about the group's mean */
+    double column = sums[c] / rows, off = origin[c] + column - mean;
+    variance += squares[c] / rows - column * column + off * off;
+  }
+  return (struct moments){mean, variance / (double)width};
+}
+
+/* Of a group, from its moments in several blocks of rows (Chan, Golub and LeVeque, 1979). */
+static struct moments joined_group(struct tensor blocks, int64_t g, int64_t groups) {
+  double rows = 0, mean = 0, variance = 0;
+  for (int64_t i = 0; i < blocks.rows; i++) {
+    const float *block = row_of(blocks, i);
+    rows += block[0];
+    mean += (double)block[0] * block[1 + g];
+  }
+  mean /= rows;
+  for (int64_t i = 0; i < blocks.rows; i++) {
+    const float *block = row_of(blocks, i);
+    double off = block[1 + g] - mean;
+    variance += block[0] * (block[1 + groups + g] + off * off);
+  }
+  return (struct moments){mean, variance / rows};
+}
+
+/* A scale and a shift for each column of a group. */
+static void set_scales(struct rows *job, int64_t g, struct moments moments) {
+  int64_t width = job->x.cols / job->groups;
+  double scale = 1 / sqrt(moments.variance + job->norm->eps);
+  for (int64_t c = g * width; c < (g + 1) * width; c++) {
+    job->scale[c] = (float)(scale * job->norm->gain[c]);
+    job->shift[c] = (float)(job->norm->bias[c] - moments.mean * scale * job->norm->gain[c]);
   }
 }
 
@@ -159,15 +187,37 @@ static bool place_partial(struct rows *job) {
   return room > 0;
 }
 
-static void group_norm_relu(struct device *dev, struct tensor y, struct tensor x, int groups, const struct norm *norm) {
+static void group_norm_relu(struct device *dev, struct tensor y, struct tensor x, int groups, const struct norm *norm,
+                            const struct tensor *moments) {
   struct rows job = {.cpu = cpu_of(dev), .y = y, .x = x, .norm = norm, .groups = groups};
   if (!place_partial(&job)) {
-    ref_ops.group_norm_relu(dev, y, x, groups, norm);
+    ref_ops.group_norm_relu(dev, y, x, groups, norm, moments);
+    return;
+  }
+  if (!moments) {
+    pool_for(job.cpu->pool, job.parts, 1, group_sum_items, &job);
+    join_parts(&job);
+  }
+  for (int64_t g = 0; g < groups; g++)
+    set_scales(&job, g, moments ? joined_group(*moments, g, groups) : group_of(&job, g));
+  each_row(&job, group_norm_items);
+}
+
+static void group_moments(struct device *dev, struct tensor y, struct tensor x, int groups) {
+  struct rows job = {.cpu = cpu_of(dev), .x = x, .groups = groups};
+  float *to = row_of(y, 0);
+  if (!x.rows || !place_partial(&job)) {
+    ref_ops.group_moments(dev, y, x, groups);
     return;
   }
   pool_for(job.cpu->pool, job.parts, 1, group_sum_items, &job);
-  group_scales(&job);
-  each_row(&job, group_norm_items);
+  join_parts(&job);
+  to[0] = (float)x.rows;
+  for (int64_t g = 0; g < groups; g++) {
+    struct moments moments = group_of(&job, g);
+    to[1 + g] = (float)moments.mean;
+    to[1 + groups + g] = (float)moments.variance;
+  }
 }
 
 /* ---- mean of rows ---- */
@@ -258,6 +308,7 @@ static void patchify(struct device *dev, struct tensor y, const uint8_t *image, 
 void V(install_rows)(struct device_ops *ops) {
   ops->layer_norm = layer_norm;
   ops->group_norm_relu = group_norm_relu;
+  ops->group_moments = group_moments;
   ops->mean_rows = mean_rows;
   ops->add = add;
   ops->gather_rows = gather_rows;

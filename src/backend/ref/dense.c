@@ -28,13 +28,13 @@ void ref_linear(struct device *dev, struct tensor y, struct tensor x, const stru
   }
 }
 
-/* Column c of a head's row of q or k, rotated. */
-static float rotated(const struct attention *att, struct tensor t, int64_t batch_row, int64_t row, int64_t first,
-                     int64_t c, int64_t dim) {
+/* Column c of a head's row of q or k, rotated as row `place` of the table says. */
+static float rotated(const struct attention *att, struct tensor t, int64_t batch_row, int64_t row, int64_t place,
+                     int64_t first, int64_t c, int64_t dim) {
   float v = tensor_at(t, batch_row + row, first + c);
   if (!att->rope_cos)
     return v;
-  int64_t pair = row * (dim / 2) + c / 2;
+  int64_t pair = place * (dim / 2) + c / 2;
   float other = tensor_at(t, batch_row + row, first + (c ^ 1));
   return v * att->rope_cos[pair] + (c & 1 ? other : -other) * att->rope_sin[pair];
 }
@@ -59,7 +59,8 @@ static void attend(const struct attention *att, int64_t b, int64_t head, int64_t
   for (int64_t key = 0; key < nk && !(att->causal && key > query); key++) {
     double dot = 0;
     for (int64_t c = 0; c < dim; c++)
-      dot += (double)rotated(att, att->q, q0, query, first, c, dim) * rotated(att, att->k, k0, key, first, c, dim);
+      dot += (double)rotated(att, att->q, q0, query, att->first_query + query, first, c, dim) *
+             rotated(att, att->k, k0, key, key, first, c, dim);
     float score = (float)dot * att->scale + attention_bias(att, query, key, head);
     float new_max = score > max ? score : max;
     float keep = expf(max - new_max), weight = expf(score - new_max);
@@ -108,12 +109,43 @@ void ref_layer_norm(struct device *dev, struct tensor y, struct tensor x, const 
   }
 }
 
-void ref_group_norm_relu(struct device *dev, struct tensor y, struct tensor x, int groups, const struct norm *norm) {
+void ref_group_moments(struct device *dev, struct tensor y, struct tensor x, int groups) {
+  float *to = tensor_row(y, 0);
+  ref_clear(dev, y);
+  to[0] = (float)x.rows;
+  for (int64_t g = 0; x.rows && g < groups; g++) {
+    double mean, scale;
+    moments(x, g * (x.cols / groups), x.cols / groups, 0, x.rows, 0, &mean, &scale);
+    to[1 + g] = (float)mean;
+    to[1 + groups + g] = (float)(1 / (scale * scale)); /* of a constant: 1 / infinity */
+  }
+}
+
+/* The mean and scale of group g of all blocks of rows, of which each row of `t` has the moments. */
+static void joined_moments(struct tensor t, int64_t g, int64_t groups, float eps, double *mean, double *scale) {
+  double rows = 0, sum = 0, variance = 0;
+  for (int64_t i = 0; i < t.rows; i++) {
+    rows += tensor_at(t, i, 0);
+    sum += (double)tensor_at(t, i, 0) * tensor_at(t, i, 1 + g);
+  }
+  *mean = sum / rows;
+  for (int64_t i = 0; i < t.rows; i++) {
+    double off = tensor_at(t, i, 1 + g) - *mean;
+    variance += tensor_at(t, i, 0) * (tensor_at(t, i, 1 + groups + g) + off * off);
+  }
+  *scale = 1 / sqrt(variance / rows + eps);
+}
+
+void ref_group_norm_relu(struct device *dev, struct tensor y, struct tensor x, int groups, const struct norm *norm,
+                         const struct tensor *given) {
   (void)dev;
   int64_t width = x.cols / groups;
   for (int64_t g = 0; g < groups; g++) {
     double mean, scale;
-    moments(x, g * width, width, 0, x.rows, norm->eps, &mean, &scale);
+    if (given)
+      joined_moments(*given, g, groups, norm->eps, &mean, &scale);
+    else
+      moments(x, g * width, width, 0, x.rows, norm->eps, &mean, &scale);
     for (int64_t r = 0; r < x.rows; r++) {
       for (int64_t c = g * width; c < (g + 1) * width; c++) {
         float v = (float)((tensor_at(x, r, c) - mean) * scale) * norm->gain[c] + norm->bias[c];

@@ -65,6 +65,7 @@ const struct device_ops ref_ops = {
     .attention = ref_attention,
     .layer_norm = ref_layer_norm,
     .group_norm_relu = ref_group_norm_relu,
+    .group_moments = ref_group_moments,
     .copy = ref_copy,
     .clear = ref_clear,
     .add = ref_add,

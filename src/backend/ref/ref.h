@@ -38,14 +38,16 @@ void ref_linear(struct device *dev, struct tensor y, struct tensor x, const stru
                 const struct tensor *residual);
 void ref_attention(struct device *dev, const struct attention *att);
 void ref_layer_norm(struct device *dev, struct tensor y, struct tensor x, const struct norm *norm);
-void ref_group_norm_relu(struct device *dev, struct tensor y, struct tensor x, int groups, const struct norm *norm);
+void ref_group_norm_relu(struct device *dev, struct tensor y, struct tensor x, int groups, const struct norm *norm,
+                         const struct tensor *moments);
+void ref_group_moments(struct device *dev, struct tensor y, struct tensor x, int groups);
 void ref_copy(struct device *dev, struct tensor y, struct tensor x);
 void ref_clear(struct device *dev, struct tensor y);
 void ref_add(struct device *dev, struct tensor y, struct tensor a, struct tensor b);
 void ref_gather_rows(struct device *dev, struct tensor y, struct tensor x, const int32_t *index, const float *fill);
 void ref_mean_rows(struct device *dev, struct tensor y, struct tensor x);
 void ref_conv3x3(struct device *dev, struct tensor y, struct tensor x, const struct tensor *coarse, int h, int w,
-                 const struct conv3x3 *conv);
+                 int first_row, const struct conv3x3 *conv);
 void ref_deconv2x2(struct device *dev, struct tensor y, struct tensor x, int h, int w, const struct deconv2x2 *deconv,
                    enum activation act);
 void ref_patchify(struct device *dev, struct tensor y, const uint8_t *image, int size, int patch, const int32_t *index);

@@ -12,15 +12,15 @@ static float conv_input(struct tensor x, const struct tensor *coarse, int h, int
 }
 
 void ref_conv3x3(struct device *dev, struct tensor y, struct tensor x, const struct tensor *coarse, int h, int w,
-                 const struct conv3x3 *conv) {
-  for (int row = 0; row < h; row++) {
+                 int first_row, const struct conv3x3 *conv) {
+  for (int row = first_row; row < first_row + y.rows / w; row++) {
     for (int col = 0; col < w; col++) {
       for (int64_t n = 0; n < y.cols; n++) {
         double sum = conv->b ? conv->b[n] : 0;
         for (int64_t k = 0; k < x.cols * 9; k++)
           sum += (double)conv_input(x, coarse, h, w, row + (int)(k % 9) / 3 - 1, col + (int)(k % 3) - 1, k / 9) *
                  round_to_dtype(tensor_at(conv->w, n, k), dev->dtype);
-        tensor_row(y, (int64_t)row * w + col)[n] = (float)sum;
+        tensor_row(y, (int64_t)(row - first_row) * w + col)[n] = (float)sum;
       }
     }
   }

@@ -1,0 +1,118 @@
+/* The coordinator: jobs wait in one queue, each worker has a thread of the coordinator that takes them out and has its
+ * runner do them. One lock guards all of it; it is never held while a runner works or a caller is called back. */
+#ifndef SAM3_ENGINE_ENGINE_H
+#define SAM3_ENGINE_ENGINE_H
+
+#include <pthread.h>
+
+#include "engine/queue.h"
+#include "engine/task.h"
+
+struct sam3_job {
+  struct sam3_engine *engine;
+  int references;       /* the caller's, and the engine's until it is done */
+  struct queued queued; /* its place while it waits */
+
+  /* The request. */
+  sam3_image *image;
+  struct sam3_prompt *prompts;
+  size_t n_prompts;
+  float threshold;
+  uint64_t client;
+  double deadline; /* on the monotonic clock; INFINITY: none */
+
+  /* The caller's callback; the lock is held while it runs. Taken before the engine's lock, never after. */
+  pthread_mutex_t calling;
+  void (*changed)(void *user);
+  void *user;
+
+  /* Its state. */
+  enum sam3_phase phase;
+  struct sam3_error error; /* status SAM3_OK: none */
+  struct sam3_results *results;
+  const char *stage;
+  double fraction, submitted, started, ended;
+  bool encoded, cancelled, timed_out, retried;
+  char device[64];
+};
+
+/* Which encoded images lie in which slots, of a worker or of the split: the coordinator says so. */
+struct slots {
+  struct cached {
+    uint64_t image; /* sam3_image.id; 0: none */
+    uint64_t used;  /* when last, on the engine's clock of takes */
+  } items[MAX_SLOTS];
+  int n; /* 0: no runner, or no split */
+};
+
+/* A task that all workers do together, worker 0 as the first of the ranks. */
+struct gang {
+  struct sam3_job *job; /* NULL: none */
+  struct task task;
+  size_t left; /* workers that have not ended their part */
+  bool lost;   /* a runner was lost */
+  sam3_status status;
+  struct sam3_error error;
+  struct sam3_results *results;
+};
+
+struct worker {
+  struct sam3_engine *engine;
+  pthread_t thread;
+  bool has_thread;
+  char device[64];
+  struct runner *runner; /* NULL: not started, or lost; used by its own thread alone */
+  struct slots slots;
+  bool called;  /* to the gang */
+  int failures; /* of the runner since the last task that it did */
+  double opened, busy_since;
+  struct sam3_worker_stats stats; /* `busy` without the task in hand */
+};
+
+struct sam3_engine {
+  sam3_model *model;
+  struct runner_options runner; /* but for the device */
+  char *model_path, *program;
+  sam3_parallel parallel;
+  sam3_schedule schedule;
+  struct worker *workers;
+  size_t n_workers;
+
+  pthread_mutex_t lock;
+  pthread_cond_t work; /* a job came, a worker began or ended, or the engine closes */
+  pthread_cond_t done; /* a job ended, or a worker changed its state */
+  pthread_t keeper;
+  bool has_keeper;
+  bool closing;
+  struct queue queue;
+  size_t queue_requests;
+  uint64_t queue_bytes;
+  uint64_t clock;      /* takes */
+  struct split *split; /* over all workers; NULL: none */
+  struct slots split_slots;
+  struct gang gang;
+  struct sam3_job **running; /* [n_workers] */
+  struct sam3_engine_stats stats;
+  struct sam3_error start_error; /* of the first worker that could not be started */
+};
+
+/* ---- jobs (job.c); the lock is held unless said otherwise ---- */
+
+/* Ends a job that is not queued: results or `error`, one of them, are taken over. */
+void job_end(struct sam3_job *job, struct sam3_results *results, const struct sam3_error *error);
+struct sam3_job *job_of(const struct queued *item);
+/* Bytes of the images that wait, each counted once, and of `image` (NULL: none). */
+uint64_t queue_image_bytes(const struct sam3_engine *engine, const sam3_image *image);
+void job_hold(struct sam3_job *job);
+/* Without the lock. */
+void job_release(struct sam3_job *job);
+/* Tells the caller; without the lock, while the job is held. */
+void job_tell(struct sam3_job *job);
+
+/* ---- workers (worker.c) ---- */
+
+void *worker_main(void *worker);
+/* A bell for every job that waits, whose place may have moved; without the lock. */
+void engine_tell_waiting(struct sam3_engine *engine);
+
+#endif

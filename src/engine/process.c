@@ -1,0 +1,198 @@
+/* Tasks in a worker process: the worker's end. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "engine/task.h"
+#include "engine/wire.h"
+#include "image/image.h"
+
+#define FOREVER 1e6     /* seconds, about 11 days: then it waits again */
+#define TELL_AFTER 0.02 /* seconds between words on the same stage */
+
+struct process {
+  int socket, file;
+  sam3_model *model;
+  struct runner *runner;
+  struct split *split;
+  uint8_t *pixels;
+  size_t pixels_size;
+  const char *stage; /* last told */
+  double told;
+  bool gone; /* the coordinator */
+};
+
+static sam3_status broken(struct sam3_error *err) {
+  return fail(err, SAM3_ERR_FORMAT, "the coordinator sent a message that makes no sense");
+}
+
+static bool answer(struct process *p, struct wire *wire) {
+  bool sent = wire_send(p->socket, wire, -1);
+  wire_free(wire);
+  return sent;
+}
+
+static bool answer_failed(struct process *p, const struct task_report *report, const struct sam3_error *failure) {
+  struct wire wire;
+  wire_begin(&wire, WIRE_FAILED);
+  wire_put_report(&wire, report);
+  wire_put_u64(&wire, failure->status);
+  wire_put_text(&wire, failure->message);
+  return answer(p, &wire);
+}
+
+static bool on_progress(void *user, const char *stage, double fraction) {
+  struct process *p = user;
+  double now = clock_seconds();
+  struct wire wire = {0};
+  if (stage != p->stage || now - p->told > TELL_AFTER) {
+    p->stage = stage;
+    p->told = now;
+    wire_begin(&wire, WIRE_PROGRESS);
+    wire_put_text(&wire, stage);
+    wire_put_f64(&wire, fraction);
+    p->gone = !answer(p, &wire);
+  }
+  enum wire_received received = p->gone ? WIRE_GONE : wire_receive(p->socket, &wire, 0, NULL);
+  wire_free(&wire); /* while a task runs, only WIRE_CANCEL comes */
+  p->gone = received == WIRE_GONE;
+  return received == WIRE_NOTHING;
+}
+
+static sam3_status map_pixels(struct process *p, size_t size, struct sam3_error *err) {
+  if (size == p->pixels_size)
+    return SAM3_OK;
+  if (p->pixels)
+    munmap(p->pixels, p->pixels_size);
+  void *pixels = mmap(NULL, size, PROT_READ, MAP_SHARED, p->file, 0);
+  p->pixels = pixels == MAP_FAILED ? NULL : pixels;
+  p->pixels_size = p->pixels ? size : 0;
+  return p->pixels ? SAM3_OK : fail_memory(err, size, "the pixels of an image");
+}
+
+static sam3_status do_task(struct process *p, struct wire *wire, struct sam3_results **results,
+                           struct task_report *report, struct sam3_error *err) {
+  struct task task = {.progress = on_progress, .user = p};
+  sam3_image image = {0};
+  task.split = wire_get_u64(wire) != 0;
+  task.slot = (int)wire_get_u64(wire);
+  image.width = (int)wire_get_u64(wire);
+  image.height = (int)wire_get_u64(wire);
+  size_t size = wire_get_u64(wire);
+  task.threshold = (float)wire_get_f64(wire);
+  struct sam3_prompt *prompts = wire_get_prompts(wire, &task.n_prompts);
+  task.prompts = prompts;
+  if (!prompts || task.slot < 0 || task.slot >= (task.split ? MAX_SLOTS : p->runner->slots) ||
+      (task.split && !p->split) || (uint64_t)image.width * (uint64_t)image.height * 3 > size) {
+    prompts_free(prompts, task.n_prompts);
+    return broken(err);
+  }
+  sam3_status status = image.width ? map_pixels(p, size, err) : SAM3_OK;
+  image.pixels = p->pixels;
+  task.image = image.width ? &image : NULL;
+  if (status == SAM3_OK)
+    status = p->runner->ops->run(p->runner, &task, results, report, err);
+  prompts_free(prompts, task.n_prompts);
+  return status;
+}
+
+/* What is wrong shows when a task of the split comes: there is none then. */
+static void join(struct process *p, struct wire *wire, int file) {
+  uint64_t rank = wire_get_u64(wire);
+  struct sam3_error err;
+  if (!p->split && file >= 0 && split_attach(file, &p->split, &err) == SAM3_OK)
+    p->runner->ops->join(p->runner, p->split, (int)rank, &err);
+}
+
+/* Does what the message asks and answers; false: the coordinator is gone. */
+static bool serve(struct process *p, struct wire *wire) {
+  struct sam3_results *results = NULL;
+  struct task_report report = {0};
+  struct sam3_error failure;
+  if (wire->kind == WIRE_CANCEL) /* came too late: the task is done */
+    return true;
+  p->stage = NULL;
+  sam3_status status = wire->kind == WIRE_RUN ? do_task(p, wire, &results, &report, &failure) : broken(&failure);
+  if (p->gone)
+    return false;
+  if (status != SAM3_OK)
+    return answer_failed(p, &report, &failure);
+  struct wire done;
+  wire_begin(&done, WIRE_DONE);
+  wire_put_report(&done, &report);
+  wire_put_results(&done, results);
+  sam3_results_free(results);
+  if (done.failed) {
+    wire_free(&done);
+    fail_memory(&failure, 0, "the results");
+    return answer_failed(p, &report, &failure);
+  }
+  return answer(p, &done);
+}
+
+static sam3_status open_session(struct process *p, struct wire *wire, struct sam3_error *err) {
+  char *path = wire_get_text(wire), *device = wire_get_text(wire);
+  struct runner_options options = {.session.device = device};
+  options.session.dtype = (sam3_dtype)wire_get_u64(wire);
+  options.cache_bytes = wire_get_u64(wire);
+  options.ranks = (int)wire_get_u64(wire);
+  sam3_status status = wire->failed || wire->kind != WIRE_OPEN || p->file < 0 ? broken(err) : SAM3_OK;
+  if (status == SAM3_OK)
+    status = sam3_model_open(path, &p->model, err);
+  if (status == SAM3_OK)
+    status = local_open(p->model, &options, &p->runner, err);
+  free(path);
+  free(device);
+  return status;
+}
+
+static sam3_status greet(struct process *p, struct wire *wire, struct sam3_error *err) {
+  if (wire_receive(p->socket, wire, FOREVER, &p->file) != WIRE_RECEIVED)
+    return fail(err, SAM3_ERR_IO, "no coordinator speaks on descriptor %d: sam3 starts its workers itself", p->socket);
+  sam3_status status = open_session(p, wire, err);
+  if (status != SAM3_OK) {
+    static const struct task_report nothing;
+    struct sam3_error failure = *err;
+    answer_failed(p, &nothing, &failure);
+    return status;
+  }
+  struct wire ready;
+  wire_begin(&ready, WIRE_READY);
+  wire_put_u64(&ready, (uint64_t)p->runner->slots);
+  wire_put_u64(&ready, p->runner->memory);
+  wire_put_u64(&ready, p->runner->weights);
+  wire_put_u64(&ready, p->runner->split.activations);
+  wire_put_u64(&ready, p->runner->split.features);
+  p->gone = !answer(p, &ready);
+  return SAM3_OK;
+}
+
+sam3_status sam3_worker_run(int fd, struct sam3_error *err) {
+  struct sam3_error unused;
+  struct process p = {.socket = fd, .file = -1};
+  struct wire wire = {0};
+  sam3_status status = greet(&p, &wire, err ? err : &unused);
+  while (status == SAM3_OK && !p.gone) {
+    int file = -1;
+    enum wire_received received = wire_receive(p.socket, &wire, FOREVER, &file);
+    if (received == WIRE_RECEIVED && wire.kind == WIRE_JOIN)
+      join(&p, &wire, file);
+    else
+      p.gone = received == WIRE_GONE || (received == WIRE_RECEIVED && !serve(&p, &wire));
+    if (file >= 0)
+      close(file);
+  }
+  wire_free(&wire);
+  if (p.runner)
+    p.runner->ops->close(p.runner);
+  split_free(p.split);
+  sam3_model_close(p.model);
+  if (p.pixels)
+    munmap(p.pixels, p.pixels_size);
+  if (p.file >= 0)
+    close(p.file);
+  return status;
+}

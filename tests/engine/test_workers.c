@@ -1,0 +1,592 @@
+/* The engine: workers as threads and as processes, its queue, what happens when a worker dies.
+ *
+ *   test_workers FIXTURES MODELS PROGRAM      tests/model/fixtures, the folder of the built models, sam3 */
+#include <math.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "engine/queue.h"
+#include "sam3.h"
+
+static const char *program;
+static char model_path[64]; /* a Hugging Face directory of links */
+
+static void must(sam3_status status, const struct sam3_error *err) {
+  if (status != SAM3_OK)
+    fail_msg("%s: %s", sam3_status_name(status), err->message);
+}
+
+static sam3_image *test_image(int seed) {
+  static uint8_t pixels[64 * 96 * 3];
+  struct sam3_error err;
+  sam3_image *image;
+  for (int i = 0; i < 64 * 96 * 3; i++)
+    pixels[i] = (uint8_t)(128 + 90 * sin(i % 288 / (17.0 + seed)) * cos(i / 288 / 5.0) + i % 3 * 12);
+  must(sam3_image_from_rgb(pixels, 96, 64, &image, &err), &err);
+  return image;
+}
+
+static const char *const two_devices[] = {"cpu:0", "cpu:0"}; /* every machine has it */
+
+static sam3_engine *open_scheduled(sam3_parallel parallel, sam3_schedule schedule, size_t devices, size_t queue) {
+  struct sam3_error err;
+  sam3_engine *engine;
+  const struct sam3_engine_options options = {.devices = two_devices,
+                                              .n_devices = devices,
+                                              .parallel = parallel,
+                                              .schedule = schedule,
+                                              .queue_requests = queue,
+                                              .worker = program};
+  must(sam3_engine_open(model_path, &options, &engine, &err), &err);
+  return engine;
+}
+
+static sam3_engine *open_engine(sam3_parallel parallel, size_t devices, size_t queue) {
+  return open_scheduled(parallel, SAM3_SCHEDULE_REPLICATE, devices, queue);
+}
+
+static const struct sam3_box box = {10, 8, 60, 40, true};
+static const struct sam3_prompt prompts[] = {{.text = "red car"}, {.text = "dog", .boxes = &box, .n_boxes = 1}};
+
+static struct sam3_request request_of(sam3_image *image) {
+  return (struct sam3_request){.image = image, .prompts = prompts, .n_prompts = 2, .threshold = 0.3f};
+}
+
+static sam3_job *submit(sam3_engine *engine, const struct sam3_request *request) {
+  struct sam3_error err;
+  sam3_job *job;
+  must(sam3_engine_submit(engine, request, &job, &err), &err);
+  return job;
+}
+
+/* As JSON, without the model. */
+static char *text_of(const struct sam3_results *results) {
+  struct sam3_error err;
+  char *text;
+  must(sam3_results_format(results, SAM3_FORMAT_JSON, "m", "i", &text, &err), &err);
+  return text;
+}
+
+/* What a session alone answers. */
+static struct sam3_results *session_answer(sam3_image *image) {
+  struct sam3_error err;
+  sam3_model *model;
+  sam3_session *session;
+  sam3_features *features;
+  struct sam3_results *results;
+  const struct sam3_segment_options options = {0.3f};
+  must(sam3_model_open(model_path, &model, &err), &err);
+  must(sam3_session_open(model, NULL, &session, &err), &err);
+  must(sam3_features_create(session, &features, &err), &err);
+  must(sam3_encode(session, image, features, &err), &err);
+  must(sam3_segment(session, features, prompts, 2, &options, &results, &err), &err);
+  sam3_features_free(features);
+  sam3_session_close(session);
+  sam3_model_close(model);
+  return results;
+}
+
+/* The same as text; free with free(). */
+static char *expected(sam3_image *image) {
+  struct sam3_results *results = session_answer(image);
+  char *text = text_of(results);
+  sam3_results_free(results);
+  return text;
+}
+
+/* Equal up to the rounding of sums in another order. */
+static void nearly_answers_as(sam3_job *job, const struct sam3_results *wanted) {
+  struct sam3_error err;
+  struct sam3_results *results;
+  must(sam3_job_wait(job, &results, &err), &err);
+  assert_int_equal(results->n_items, wanted->n_items);
+  for (size_t i = 0; i < wanted->n_items; i++) {
+    assert_int_equal(results->items[i].n_detections, wanted->items[i].n_detections);
+    for (size_t k = 0; k < wanted->items[i].n_detections; k++) {
+      const struct sam3_detection *a = &results->items[i].detections[k], *b = &wanted->items[i].detections[k];
+      assert_int_equal(a->query, b->query);
+      assert_true(fabs((double)a->score - (double)b->score) < 1e-5);
+      assert_true(llabs((long long)a->area - (long long)b->area) <= 2);
+    }
+  }
+  sam3_results_free(results);
+}
+
+static void answers_as(sam3_job *job, const char *wanted) {
+  struct sam3_error err;
+  struct sam3_results *results;
+  must(sam3_job_wait(job, &results, &err), &err);
+  char *text = text_of(results);
+  assert_string_equal(text, wanted);
+  free(text);
+  sam3_results_free(results);
+}
+
+static sam3_status end_of(sam3_job *job) {
+  struct sam3_error err;
+  struct sam3_results *results;
+  sam3_status status = sam3_job_wait(job, &results, &err);
+  sam3_results_free(results);
+  return status;
+}
+
+static uint64_t sum(sam3_engine *engine, size_t member) {
+  uint64_t total = 0;
+  for (size_t i = 0; i < sam3_engine_stats(engine).n_workers; i++) {
+    struct sam3_worker_stats stats = sam3_engine_worker_stats(engine, i);
+    total += *(uint64_t *)((char *)&stats + member);
+  }
+  return total;
+}
+#define SUM(engine, member) sum(engine, offsetof(struct sam3_worker_stats, member))
+
+/* ------------------------------------------------------------------------------------------ queue */
+
+static void clients_take_turns(void **state) {
+  (void)state;
+  struct queue queue = {0};
+  struct queued items[7];
+  static const uint64_t clients[] = {1, 1, 1, 2, 1, 3, 2};
+  static const bool background[] = {false, false, false, false, true, false, false};
+  static const int order[] = {0, 3, 5, 1, 6, 2, 4};
+  for (int i = 0; i < 7; i++)
+    queue_add(&queue, &items[i], clients[i], background[i]);
+  for (size_t i = 0; i < 7; i++)
+    assert_int_equal(queue_position(&queue, &items[order[i]]), i);
+  assert_true(queue_remove(&queue, &items[0]));
+  assert_true(queue_remove(&queue, &items[3]));
+  assert_false(queue_remove(&queue, &items[3]));
+  /* Who was just served comes after those who wait in this round. */
+  struct queued again;
+  queue_add(&queue, &again, 1, false);
+  assert_int_equal(queue_position(&queue, &again), 4);
+  assert_int_equal(queue_position(&queue, &items[5]), 0);
+  queue_return(&queue, &items[0]);
+  assert_int_equal(queue_position(&queue, &items[0]), 0);
+  assert_int_equal(queue.count, 7);
+}
+
+/* --------------------------------------------------------------------------------------- answers */
+
+static void answers_are_those_of_a_session(void **state) {
+  sam3_parallel parallel = *(sam3_parallel *)*state;
+  sam3_engine *engine = open_engine(parallel, 2, 0);
+  sam3_image *images[3];
+  sam3_job *jobs[12];
+  char *wanted[3];
+  for (int i = 0; i < 3; i++) {
+    images[i] = test_image(i);
+    wanted[i] = expected(images[i]);
+  }
+  assert_string_not_equal(wanted[0], wanted[1]);
+  for (int i = 0; i < 12; i++) {
+    struct sam3_request request = request_of(images[i % 3]);
+    jobs[i] = submit(engine, &request);
+  }
+  for (int i = 0; i < 12; i++) {
+    answers_as(jobs[i], wanted[i % 3]);
+    struct sam3_job_state job = sam3_job_state(jobs[i]);
+    assert_int_equal(job.phase, SAM3_DONE);
+    assert_string_equal(job.device, "cpu:0");
+    sam3_job_free(jobs[i]);
+  }
+  assert_int_equal(SUM(engine, requests), 12);
+  assert_int_equal(SUM(engine, images), 3); /* requests that share an image share its encoding */
+  assert_int_equal(SUM(engine, cache_hits), 9);
+  assert_int_equal(SUM(engine, cached), 3);
+  assert_int_equal(sam3_engine_stats(engine).done, 12);
+  for (size_t i = 0; i < 2; i++) {
+    struct sam3_worker_stats stats = sam3_engine_worker_stats(engine, i);
+    assert_int_equal(stats.process != 0, parallel == SAM3_PARALLEL_PROCESSES);
+    assert_true(stats.memory > 0 && stats.weights > 0);
+  }
+  for (int i = 0; i < 3; i++) {
+    sam3_image_free(images[i]);
+    free(wanted[i]);
+  }
+  sam3_engine_close(engine);
+}
+
+/* A request alone is split over all workers, and so is everything where that is asked for. */
+static void workers_answer_together(void **state) {
+  static const sam3_schedule schedules[] = {SAM3_SCHEDULE_AUTO, SAM3_SCHEDULE_SPLIT};
+  sam3_parallel parallel = *(sam3_parallel *)*state;
+  for (int s = 0; s < 2; s++) {
+    sam3_engine *engine = open_scheduled(parallel, schedules[s], 2, 0);
+    for (int i = 0; i < 2; i++) {
+      sam3_image *image = test_image(i);
+      struct sam3_results *wanted = session_answer(image);
+      struct sam3_request request = request_of(image);
+      for (int again = 0; again < 2; again++) {
+        sam3_job *job = submit(engine, &request);
+        nearly_answers_as(job, wanted);
+        assert_string_equal(sam3_job_state(job).device, "cpu:0+cpu:0");
+        assert_int_equal(sam3_job_state(job).encoded, again == 0);
+        sam3_job_free(job);
+      }
+      sam3_results_free(wanted);
+      sam3_image_free(image);
+    }
+    assert_int_equal(SUM(engine, images), 4);
+    assert_int_equal(SUM(engine, requests), 8);
+
+    /* Many at once: split or not, they are all answered. */
+    sam3_image *image = test_image(2);
+    struct sam3_results *wanted = session_answer(image);
+    sam3_job *jobs[6];
+    struct sam3_request request = request_of(image);
+    for (int i = 0; i < 6; i++)
+      jobs[i] = submit(engine, &request);
+    for (int i = 0; i < 6; i++) {
+      nearly_answers_as(jobs[i], wanted);
+      sam3_job_free(jobs[i]);
+    }
+    sam3_results_free(wanted);
+    sam3_image_free(image);
+    sam3_engine_close(engine);
+  }
+}
+
+/* ------------------------------------------------------------------------------------- ends of jobs */
+
+/* Holds a worker in the callback of its job until let go. */
+static void stand_at_gate(void *open) {
+  while (!*(atomic_bool *)open)
+    usleep(1000);
+}
+
+/* A job that keeps the engine's only worker busy until `open`. */
+static sam3_job *occupy(sam3_engine *engine, sam3_image *image, atomic_bool *open) {
+  struct sam3_request request = request_of(image);
+  request.changed = stand_at_gate;
+  request.user = open;
+  sam3_job *job = submit(engine, &request);
+  while (sam3_job_state(job).phase != SAM3_RUNNING)
+    usleep(1000);
+  return job;
+}
+
+static void jobs_are_cancelled_late_or_refused(void **state) {
+  sam3_engine *engine = open_engine(*(sam3_parallel *)*state, 1, 2);
+  sam3_image *image = test_image(0);
+  char *wanted = expected(image);
+  atomic_bool open = false;
+  struct sam3_error err;
+  sam3_job *first = occupy(engine, image, &open), *refused;
+  struct sam3_request request = request_of(image), late = request;
+  late.seconds = 0.05;
+  sam3_job *queued = submit(engine, &request), *hurried = submit(engine, &late);
+  assert_int_equal(sam3_job_state(queued).position, 0);
+  assert_int_equal(sam3_job_state(hurried).position, 1);
+  assert_int_equal(sam3_engine_submit(engine, &request, &refused, &err), SAM3_ERR_BUSY);
+  assert_null(refused);
+  assert_int_equal(end_of(hurried), SAM3_ERR_TIMEOUT);
+  sam3_job_cancel(queued);
+  assert_int_equal(end_of(queued), SAM3_ERR_CANCELLED);
+  sam3_job *after = submit(engine, &request);
+  sam3_job_cancel(first); /* while it runs */
+  open = true;
+  assert_int_equal(end_of(first), SAM3_ERR_CANCELLED);
+  answers_as(after, wanted);                          /* the worker goes on */
+  assert_int_equal(end_of(after), SAM3_ERR_ARGUMENT); /* taken before */
+  struct sam3_engine_stats stats = sam3_engine_stats(engine);
+  assert_int_equal(stats.accepted, 4);
+  assert_int_equal(stats.rejected, 1);
+  assert_int_equal(stats.cancelled, 2);
+  assert_int_equal(stats.failed, 1);
+  assert_int_equal(stats.done, 1);
+  sam3_job_free(first);
+  sam3_job_free(queued);
+  sam3_job_free(hurried);
+  sam3_job_free(after);
+  sam3_image_free(image);
+  free(wanted);
+  sam3_engine_close(engine);
+}
+
+static void bad_requests_are_refused(void **state) {
+  (void)state;
+  sam3_engine *engine = open_engine(SAM3_PARALLEL_THREADS, 1, 0);
+  sam3_image *image = test_image(0);
+  struct sam3_error err;
+  sam3_job *job;
+  struct sam3_request request = request_of(NULL);
+  assert_int_equal(sam3_engine_submit(engine, &request, &job, &err), SAM3_ERR_ARGUMENT);
+  request = request_of(image);
+  request.threshold = NAN;
+  assert_int_equal(sam3_engine_submit(engine, &request, &job, &err), SAM3_ERR_ARGUMENT);
+  request = request_of(image);
+  const struct sam3_prompt empty = {0};
+  request.prompts = &empty;
+  request.n_prompts = 1;
+  assert_int_equal(sam3_engine_submit(engine, &request, &job, &err), SAM3_ERR_ARGUMENT);
+  assert_non_null(strstr(err.message, "neither text nor boxes"));
+  sam3_image_free(image);
+  sam3_engine_close(engine);
+}
+
+static void an_engine_that_cannot_start_says_why(void **state) {
+  (void)state;
+  static const char *const bad[] = {"cpu:0", "gpu:7"};
+  struct sam3_error err;
+  sam3_engine *engine;
+  struct sam3_engine_options options = {.devices = bad, .n_devices = 2, .worker = program};
+  for (int threads = 0; threads < 2; threads++) {
+    options.parallel = threads ? SAM3_PARALLEL_THREADS : SAM3_PARALLEL_PROCESSES;
+    assert_int_equal(sam3_engine_open(model_path, &options, &engine, &err), SAM3_ERR_DEVICE);
+    assert_null(engine);
+    assert_non_null(strstr(err.message, "gpu:7"));
+  }
+  options = (struct sam3_engine_options){.parallel = SAM3_PARALLEL_PROCESSES, .worker = "/bin/false"};
+  assert_int_equal(sam3_engine_open(model_path, &options, &engine, &err), SAM3_ERR_DEVICE);
+  assert_int_equal(sam3_engine_open("/nonexistent", NULL, &engine, &err), SAM3_ERR_IO);
+}
+
+/* ----------------------------------------------------------------------------------------- deaths */
+
+/* Returns when the process is dead, but not yet waited for. */
+static void kill_now(int process) {
+  siginfo_t info;
+  kill(process, SIGKILL);
+  waitid(P_PID, (id_t)process, &info, WEXITED | WNOWAIT);
+}
+
+/* Kills the worker process that runs the job, `left` times. */
+struct killer {
+  sam3_engine *engine;
+  int left;
+  size_t worker;
+};
+
+static void kill_runner(void *user) {
+  struct killer *killer = user;
+  struct sam3_worker_stats stats = sam3_engine_worker_stats(killer->engine, killer->worker);
+  if (stats.state == SAM3_WORKER_BUSY && killer->left > 0) {
+    killer->left--;
+    kill_now(stats.process);
+  }
+}
+
+static void a_killed_worker_costs_one_retry(void **state) {
+  (void)state;
+  sam3_engine *engine = open_engine(SAM3_PARALLEL_PROCESSES, 1, 0);
+  sam3_image *image = test_image(0);
+  char *wanted = expected(image);
+  struct killer killer = {engine, 1, 0};
+  struct sam3_request request = request_of(image);
+  request.changed = kill_runner;
+  request.user = &killer;
+  sam3_job *job = submit(engine, &request);
+  answers_as(job, wanted);
+  sam3_job_free(job);
+  assert_int_equal(killer.left, 0);
+  assert_int_equal(sam3_engine_worker_stats(engine, 0).restarts, 1);
+
+  killer.left = 2; /* one retry, not two */
+  job = submit(engine, &request);
+  assert_int_equal(end_of(job), SAM3_ERR_DEVICE);
+  sam3_job_free(job);
+
+  request = request_of(image);
+  job = submit(engine, &request);
+  answers_as(job, wanted);
+  sam3_job_free(job);
+
+  kill_now(sam3_engine_worker_stats(engine, 0).process); /* while idle */
+  for (int i = 0; i < 1000 && (sam3_engine_worker_stats(engine, 0).restarts < 4 ||
+                               sam3_engine_worker_stats(engine, 0).state != SAM3_WORKER_IDLE);
+       i++)
+    usleep(10000);
+  assert_int_equal(sam3_engine_worker_stats(engine, 0).restarts, 4);
+  assert_int_equal(sam3_engine_worker_stats(engine, 0).state, SAM3_WORKER_IDLE);
+  free(wanted);
+  sam3_image_free(image);
+  sam3_engine_close(engine);
+}
+
+static void a_worker_that_dies_in_a_loop_is_taken_out(void **state) {
+  (void)state;
+  sam3_engine *engine = open_engine(SAM3_PARALLEL_PROCESSES, 1, 0);
+  sam3_image *image = test_image(0);
+  struct killer killer = {engine, 1000, 0};
+  struct sam3_request request = request_of(image);
+  struct sam3_error err;
+  sam3_job *job = NULL;
+  request.changed = kill_runner;
+  request.user = &killer;
+  for (int i = 0; i < 10 && sam3_engine_worker_stats(engine, 0).state != SAM3_WORKER_DEAD; i++) {
+    sam3_status status = sam3_engine_submit(engine, &request, &job, &err);
+    assert_int_equal(job ? end_of(job) : status, SAM3_ERR_DEVICE);
+    sam3_job_free(job);
+  }
+  assert_int_equal(sam3_engine_worker_stats(engine, 0).state, SAM3_WORKER_DEAD);
+  assert_int_equal(sam3_engine_submit(engine, &request, &job, &err), SAM3_ERR_DEVICE);
+  assert_non_null(strstr(err.message, "no worker is left"));
+  sam3_image_free(image);
+  sam3_engine_close(engine);
+}
+
+static void a_killed_rank_costs_one_retry(void **state) {
+  (void)state;
+  for (int victim = 0; victim < 2; victim++) {
+    sam3_engine *engine = open_scheduled(SAM3_PARALLEL_PROCESSES, SAM3_SCHEDULE_SPLIT, 2, 0);
+    sam3_image *image = test_image(0);
+    struct sam3_results *wanted = session_answer(image);
+    struct killer killer = {engine, 1, (size_t)victim};
+    struct sam3_request request = request_of(image);
+    request.changed = kill_runner;
+    request.user = &killer;
+    for (int i = 0; i < 2; i++) {
+      sam3_job *job = submit(engine, &request);
+      nearly_answers_as(job, wanted);
+      sam3_job_free(job);
+    }
+    assert_int_equal(killer.left, 0);
+    assert_int_equal(sam3_engine_worker_stats(engine, (size_t)victim).restarts, 1);
+    assert_int_equal(sam3_engine_worker_stats(engine, (size_t)!victim).restarts, 0);
+    sam3_results_free(wanted);
+    sam3_image_free(image);
+    sam3_engine_close(engine);
+  }
+}
+
+/* Many callers, and workers killed at random: each request is answered once, rightly or with an error. */
+#ifdef __SANITIZE_THREAD__
+enum { CALLERS = 4, CALLS = 5 }; /* tens of times slower */
+#else
+enum { CALLERS = 8, CALLS = 25 };
+#endif
+static atomic_int callers_left;
+
+struct caller {
+  sam3_engine *engine;
+  sam3_image *image;
+  const char *wanted;
+  int right, failed;
+  bool wrong;
+};
+
+static void *call_often(void *arg) {
+  struct caller *caller = arg;
+  struct sam3_request request = request_of(caller->image);
+  for (int i = 0; i < CALLS; i++) {
+    struct sam3_error err;
+    struct sam3_results *results = NULL;
+    sam3_job *job;
+    sam3_status status = sam3_engine_submit(caller->engine, &request, &job, &err);
+    if (status == SAM3_OK)
+      status = sam3_job_wait(job, &results, &err);
+    if (status == SAM3_OK) {
+      char *text;
+      caller->wrong |= sam3_results_format(results, SAM3_FORMAT_JSON, "m", "i", &text, &err) != SAM3_OK ||
+                       strcmp(text, caller->wanted) != 0;
+      free(text);
+      caller->right++;
+    } else {
+      caller->wrong |= status != SAM3_ERR_DEVICE;
+      caller->failed++;
+    }
+    sam3_results_free(results);
+    sam3_job_free(job);
+  }
+  callers_left--;
+  return NULL;
+}
+
+static void requests_survive_random_kills(void **state) {
+  (void)state;
+  sam3_engine *engine = open_engine(SAM3_PARALLEL_PROCESSES, 2, 0);
+  struct caller callers[CALLERS];
+  pthread_t threads[CALLERS];
+  char *wanted[CALLERS];
+  callers_left = CALLERS;
+  for (int i = 0; i < CALLERS; i++) {
+    sam3_image *image = test_image(i % 3);
+    callers[i] = (struct caller){.engine = engine, .image = image, .wanted = wanted[i] = expected(image)};
+    assert_int_equal(pthread_create(&threads[i], NULL, call_often, &callers[i]), 0);
+  }
+  /* Each has answered something before it is killed again: one that never does is rightly given up. */
+  uint64_t answered[2] = {0};
+  for (unsigned random = 1; callers_left; usleep(50000 + random / 7 % 100000)) {
+    random = random * 1103515245u + 12345u;
+    int victim = random >> 16 & 1;
+    struct sam3_worker_stats stats = sam3_engine_worker_stats(engine, (size_t)victim);
+    if (stats.requests > answered[victim])
+      kill(stats.process, SIGKILL);
+    answered[victim] = stats.requests;
+  }
+  int right = 0, failed = 0;
+  for (int i = 0; i < CALLERS; i++) {
+    pthread_join(threads[i], NULL);
+    right += callers[i].right;
+    failed += callers[i].failed;
+    assert_false(callers[i].wrong);
+    sam3_image_free(callers[i].image);
+    free(wanted[i]);
+  }
+  assert_int_equal(right + failed, CALLERS * CALLS);
+  assert_true(right > failed);
+  sam3_engine_close(engine);
+}
+
+/* ------------------------------------------------------------------------------------------- main */
+
+static void link_model(const char *fixtures, const char *models) {
+  char from[1000], to[100];
+  strcpy(model_path, "/tmp/sam3-workers-XXXXXX");
+  if (!mkdtemp(model_path))
+    exit(1);
+  snprintf(from, sizeof from, "%s/ash/config.json", fixtures);
+  snprintf(to, sizeof to, "%s/config.json", model_path);
+  int problem = symlink(from, to);
+  snprintf(from, sizeof from, "%s/ash.safetensors", models);
+  snprintf(to, sizeof to, "%s/model.safetensors", model_path);
+  if (problem || symlink(from, to))
+    exit(1);
+}
+
+static void unlink_model(void) {
+  static const char *const names[] = {"config.json", "model.safetensors"};
+  char path[100];
+  for (int i = 0; i < 2; i++) {
+    snprintf(path, sizeof path, "%s/%s", model_path, names[i]);
+    unlink(path);
+  }
+  rmdir(model_path);
+}
+
+int main(int argc, char **argv) {
+  if (argc != 4)
+    return 2;
+  program = argv[3];
+  link_model(argv[1], argv[2]);
+  static sam3_parallel threads = SAM3_PARALLEL_THREADS, processes = SAM3_PARALLEL_PROCESSES;
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(clients_take_turns),
+      cmocka_unit_test_prestate(answers_are_those_of_a_session, &threads),
+      cmocka_unit_test_prestate(answers_are_those_of_a_session, &processes),
+      cmocka_unit_test_prestate(workers_answer_together, &threads),
+      cmocka_unit_test_prestate(workers_answer_together, &processes),
+      cmocka_unit_test_prestate(jobs_are_cancelled_late_or_refused, &threads),
+      cmocka_unit_test_prestate(jobs_are_cancelled_late_or_refused, &processes),
+      cmocka_unit_test(bad_requests_are_refused),
+      cmocka_unit_test(an_engine_that_cannot_start_says_why),
+      cmocka_unit_test(a_killed_worker_costs_one_retry),
+      cmocka_unit_test(a_worker_that_dies_in_a_loop_is_taken_out),
+      cmocka_unit_test(a_killed_rank_costs_one_retry),
+      cmocka_unit_test(requests_survive_random_kills),
+  };
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  unlink_model();
+  return failed;
+}
