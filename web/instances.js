@@ -82,6 +82,9 @@ export class InstanceList {
     $('#redo').addEventListener('click', () => store.redo());
     $('#show-all').addEventListener('click', () => actions.setHidden(this.#listed(), false));
     $('#hide-all').addEventListener('click', () => actions.setHidden(this.#listed(), true));
+    store.on(['instances'], () => {
+      this.renaming = null;
+    });
     store.on(['instances', 'result', 'edits', 'isolated', 'threshold', 'prompts', 'job'], () => this.#renderSoon());
     store.on(['selected'], () => this.#markSelected(true));
     store.on(['hover'], () => this.#markSelected(false));
@@ -96,7 +99,9 @@ export class InstanceList {
   #renderSoon() {
     $('#threshold-value').textContent = this.store.state.threshold.toFixed(2);
     cancelAnimationFrame(this.#late);
-    this.#late = requestAnimationFrame(() => this.render());
+    this.#late = requestAnimationFrame(() => {
+      if (!this.renaming) this.render(); // drawing anew would end the typing; its end draws
+    });
   }
 
   render() {
@@ -163,10 +168,10 @@ export class InstanceList {
     },
       this.renaming === uid ? this.#nameField(instance, name) : h('button', {
         type: 'button', class: 'instance-name', 'aria-pressed': String(state.selected === uid),
-        'aria-label': t('region.select', { name, score: formatScore(instance.score) }), data: { key: `${uid}.name` },
+        data: { key: `${uid}.name` },
         onclick: () => this.store.set({ selected: this.store.state.selected === uid ? null : uid }),
         ondblclick: () => this.rename(uid),
-      }, swatch, h('span', { class: 'name', text: name }), h('span', { class: 'score numbers', text: formatScore(instance.score) })),
+      }, swatch, h('span', { class: 'name', text: name }), ' ', h('span', { class: 'score numbers', text: formatScore(instance.score) })),
       h('div', { class: 'row-actions' },
         iconButton(visible ? 'eye' : 'eyeoff', t(visible ? 'region.hide' : 'region.show', { name }), () => actions.toggle(uid), { data: { key: `${uid}.eye` } }),
         iconButton('isolate', t(state.isolated === uid ? 'region.unisolate' : 'region.isolate', { name }), () => actions.isolate(uid),

@@ -72,7 +72,7 @@ export class Popover {
     element.classList.toggle('pinned', shown.pinned);
     element.replaceChildren(
       h('div', { class: 'popover-head' }, swatch, h('strong', { text: name }),
-        h('span', { class: 'numbers', 'aria-label': t('region.confidence'), title: t('region.confidence'), text: formatScore(instance.score) })),
+        h('span', { class: 'numbers', title: t('region.confidence'), text: formatScore(instance.score) })),
       ...(shown.pinned ? [
         h('p', { class: 'quiet small', text: `${t('region.area')} ${t('region.pixels', { n: instance.area })}` }),
         ...(shown.more ? [h('p', { class: 'quiet small', text: t('region.more', { n: shown.more }) })] : []),
