@@ -85,7 +85,7 @@ export class History {
     const prompts = entry.prompts.map(promptName).join(', ');
     const n = entry.instances.filter((i) => isListed(i, { ...this.store.state, ...entry })).length;
     return h('li', {}, h('button', {
-      type: 'button', class: 'history-entry', 'aria-label': t('history.restore', { name: entry.image.name, prompts }),
+      type: 'button', class: 'history-entry', title: t('history.restore'),
       onclick: () => this.restore(entry),
     },
       entry.thumb ? h('img', { src: entry.thumb, alt: '' }) : h('span', { class: 'thumb' }),

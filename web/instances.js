@@ -196,8 +196,9 @@ export class InstanceList {
     };
     input.addEventListener('keydown', (event) => {
       event.stopPropagation();
-      if (event.key === 'Enter' && !event.isComposing) end(true);
-      if (event.key === 'Escape') end(false);
+      if (event.isComposing || (event.key !== 'Enter' && event.key !== 'Escape')) return;
+      event.preventDefault(); // or Enter would press the button that has the focus then
+      end(event.key === 'Enter');
     });
     input.addEventListener('blur', () => end(true));
     return input;
