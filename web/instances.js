@@ -2,7 +2,7 @@
 import { $, $input, announce, h, iconButton } from './dom.js';
 import { onLanguage, t } from './i18n.js';
 import { promptName } from './prompts.js';
-import { isListed, isVisible, nameOf } from './regions.js';
+import { isListed, isVisible, shownName } from './regions.js';
 
 /**
  * @typedef {import('./store.js').Store} Store
@@ -35,7 +35,7 @@ export class RegionActions {
   rename(uid, name) {
     const trimmed = name.trim();
     const instance = this.store.state.instances.find((i) => i.uid === uid);
-    if (trimmed && instance && trimmed !== nameOf(instance, this.store.state)) this.store.editInstance(uid, { name: trimmed });
+    if (trimmed && instance && trimmed !== shownName(instance, this.store.state)) this.store.editInstance(uid, { name: trimmed });
   }
 
   /** @param {string} uid */
@@ -43,7 +43,7 @@ export class RegionActions {
     const { state } = this.store;
     const instance = state.instances.find((i) => i.uid === uid);
     if (!instance) return;
-    announce(t('region.deleted', { name: nameOf(instance, state) }));
+    announce(t('region.deleted', { name: shownName(instance, state) }));
     this.store.editInstance(uid, { deleted: true });
     this.store.set({ selected: state.selected === uid ? null : state.selected, hover: null });
   }
@@ -63,7 +63,7 @@ export class RegionActions {
     const at = listed.findIndex(({ uid }) => uid === state.selected);
     const next = at < 0 ? (step > 0 ? 0 : listed.length - 1) : (at + step + listed.length) % listed.length;
     this.store.set({ selected: listed[next].uid });
-    announce(t('region.select', { name: nameOf(listed[next], state), score: formatScore(listed[next].score) }));
+    announce(t('region.select', { name: shownName(listed[next], state), score: formatScore(listed[next].score) }));
   }
 }
 
@@ -158,7 +158,7 @@ export class InstanceList {
     const { actions } = this;
     const { state } = this.store;
     const { uid } = instance;
-    const name = nameOf(instance, state);
+    const name = shownName(instance, state);
     const visible = isVisible(instance, state);
     const swatch = h('i', { class: 'swatch' });
     swatch.style.backgroundColor = `rgb(${instance.colour.join()})`;

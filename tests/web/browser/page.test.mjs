@@ -221,6 +221,36 @@ describe('running', () => {
     assert.equal(mock?.requests.length, asked);
   });
 
+  test('refinement changes the masks without a request, and back', async () => {
+    await find(mock ? 'circle, square' : 'tree, dog, cow');
+    const asked = mock?.requests.length;
+    const masks = async () => JSON.parse((await download('json')).bytes.toString()).results.flatMap(
+      ({ detections }) => detections.map(({ mask, area }) => [mask.counts, area]));
+    const before = await masks();
+    await page.locator('#refine [data-level="3"]').click();
+    await page.waitForTimeout(300);
+    assert.equal(await page.locator('#refine [data-level="3"]').getAttribute('aria-checked'), 'true');
+    const refined = await masks();
+    assert.equal(refined.length, before.length);
+    assert.notDeepEqual(refined, before);
+    for (const [i, [, area]] of refined.entries()) assert.ok(Math.abs(area / before[i][1] - 1) < 0.2, `${before[i][1]} ${area}`);
+    await page.locator('#refine [data-level="0"]').click();
+    await page.waitForTimeout(300);
+    assert.deepEqual(await masks(), before);
+    assert.equal(mock?.requests.length, asked);
+  });
+
+  test('several scales: the image and its quarters, one result', async () => {
+    await openSample();
+    await page.locator('#scales').check();
+    await find(mock ? 'circle, square' : 'tree, dog, cow');
+    assert.ok(await regions().count() > 0);
+    if (mock) assert.equal(mock.requests.filter((r) => r === 'POST /v1/images').length, 5);
+    await page.locator('#run').click();
+    await page.locator('#run:visible').waitFor();
+    if (mock) assert.equal(mock.requests.filter((r) => r === 'POST /v1/images').length, 5);
+  });
+
   test('errors say what to do, and retry works', mocked, async () => {
     await openSample();
     await page.locator('#phrase').fill('busy');
@@ -306,7 +336,7 @@ describe('regions', () => {
   });
 
   test('hide, show, isolate, rename, delete, undo, redo', async () => {
-    await find(mock ? 'circle, square' : '');
+    await find(mock ? 'circle, square' : 'tree, dog, cow');
     const first = regions().first();
     const n = await regions().count();
     await first.hover();
@@ -339,7 +369,7 @@ describe('regions', () => {
   });
 
   test('keys: step, hide, isolate, rename, delete, threshold, tools, views, help', async () => {
-    await find(mock ? 'square' : '');
+    await find(mock ? 'square' : 'tree, dog, cow');
     await page.locator('#stage').focus();
     await page.keyboard.press('j');
     assert.equal(await page.locator('.instance.selected').count(), 1);
