@@ -10,10 +10,13 @@ all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
 
 $(BUILD)/build.ninja:
-	tools/packages.sh build test
-	meson setup $(SETUP) $(BUILD)
+	tools/packages.sh build
+	meson setup -Dtests=false $(SETUP) $(BUILD)
 
-test: all
+test: $(BUILD)/build.ninja
+	tools/packages.sh test
+	meson configure -Dtests=true $(BUILD)
+	ninja -C $(BUILD)
 	meson test -C $(BUILD) --print-errorlogs $(TEST_FLAGS)
 
 bench: all

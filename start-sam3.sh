@@ -57,7 +57,7 @@ choose_log() {
 
 build() {
   tools/packages.sh build
-  [ -f build/build.ninja ] || meson setup build -Dtests=false >"$state/build.log" 2>&1 ||
+  [ -f build/build.ninja ] || meson setup -Dtests=false ${MESON_FLAGS-} build >"$state/build.log" 2>&1 ||
     die "the build could not be set up: see $state/build.log"
   say 'building (nothing to do the second time)'
   ninja -C build src/cli/sam3 >"$state/build.log" 2>&1 || die "the build failed: see $state/build.log"

@@ -4,16 +4,19 @@
 #
 #   tools/packages.sh [--list] [GROUP...]
 #
-# Groups: build (default): compile and run. test: the tests. tools: fuzzing and formatting, as CI does.
+# Groups: build (default): compile and run. test: the tests. web: those of the page, in a browser. tools: fuzzing and
+# formatting, as CI does.
 # --list prints the names instead.
 set -eu
 
 build='make gcc libc6-dev meson ninja-build pkg-config libfreetype-dev libjansson-dev libjpeg-dev
   libmicrohttpd-dev libspng-dev libsqlite3-dev libunistring-dev libwebp-dev libyaml-dev
   python3 zlib1g-dev'
-# Used when the distribution has it.
+# Used when the distribution has it. (Ubuntu's chromium is a snap.)
 optional='libdnnl-dev'
+optional_web='chromium'
 test='libcmocka-dev python3 python3-numpy'
+web='nodejs npm'
 tools='git clang clang-format'
 
 list=
@@ -24,9 +27,14 @@ for group; do
   case $group in
   build) wanted="$wanted $build" ;;
   test) wanted="$wanted $test" ;;
+  web)
+    # Node.js of another origin has npm within it, and cannot stand beside Debian's.
+    command -v npm >/dev/null || wanted="$wanted $web"
+    optional="$optional $optional_web"
+    ;;
   tools) wanted="$wanted $tools" ;;
   *)
-    echo "$0: no group '$group': build, test or tools" >&2
+    echo "$0: no group '$group': build, test, web or tools" >&2
     exit 2
     ;;
   esac
@@ -78,5 +86,11 @@ case " $* " in
 *' tools '*)
   version=$(clang -dumpversion)
   install_missing "libclang-rt-${version%%.*}-dev"
+  ;;
+esac
+case " $* " in
+*' web '*)
+  cd "$(dirname "$0")/../tests/web"
+  [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund --silent >&2
   ;;
 esac

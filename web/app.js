@@ -80,9 +80,9 @@ async function run() {
   const abort = new AbortController();
   store.set({ notice: null });
   try {
-    const result = await segment(store, api, image, abort);
+    const result = await segment(store, api, background, image, abort);
     if (abort.signal.aborted || store.state.image !== image) return;
-    const instances = await makeInstances(result, background);
+    const instances = await makeInstances(result, background, store.state.refine);
     if (store.state.image !== image) return;
     store.forget();
     store.set({ result, instances, edits: {}, isolated: null, hover: null, selected: null });
@@ -97,6 +97,35 @@ async function run() {
   }
 }
 
+/** Masks of the result on the screen at another level; no request is needed. @param {number} level */
+async function refine(level) {
+  const { result } = store.state;
+  store.set({ refine: level });
+  if (!result) return;
+  const instances = await makeInstances(result, background, level);
+  if (store.state.result !== result || store.state.refine !== level) return;
+  store.set({ instances });
+  history.change({ instances, refine: level });
+  await stage.showResult();
+}
+
+function listenToOptions() {
+  for (const button of document.querySelectorAll('#refine button')) {
+    button.addEventListener('click', () =>
+      refine(Number(/** @type {HTMLElement} */ (button).dataset.level)).catch((error) => tell(store, error, null)));
+  }
+  arrowKeys($('#refine'));
+  const scales = $input('#scales');
+  scales.addEventListener('change', () => store.set({ scales: scales.checked }));
+  const render = () => {
+    for (const button of document.querySelectorAll('#refine button')) {
+      check(button, Number(/** @type {HTMLElement} */ (button).dataset.level) === store.state.refine);
+    }
+  };
+  store.on(['refine'], render);
+  render();
+}
+
 /** @param {HistoryEntry} entry */
 async function restore(entry) {
   opening++;
@@ -108,7 +137,7 @@ async function restore(entry) {
     { runs: instances.map(({ index, runs }) => ({ index, runs })), width: image.width, height: image.height });
   store.set({
     image, prompts: entry.prompts, active: -1, result: entry.result, instances, edits: entry.edits,
-    threshold: entry.threshold, isolated: null, hover: null, selected: null, notice: null,
+    threshold: entry.threshold, refine: entry.refine, isolated: null, hover: null, selected: null, notice: null,
   });
   history.setCurrent(entry);
   await stage.setImage(image);
@@ -198,6 +227,7 @@ showNotices(store);
 showProgress(store);
 listenToTheme();
 listenToView();
+listenToOptions();
 listenToSources(open, (error) => tell(store, error, null, 'camera'));
 listenToDownloads(store, background, stage, (error) => tell(store, error, null));
 $('#language-button').addEventListener('click', switchLanguage);

@@ -17,7 +17,7 @@ export class Background {
     };
   }
 
-  /** @param {'load' | 'restore' | 'index' | 'maskZip'} task @param {object} request @returns {Promise<any>} */
+  /** @param {'load' | 'restore' | 'index' | 'maskZip' | 'fuse'} task @param {object} request @returns {Promise<any>} */
   call(task, request) {
     const id = this.#next++;
     return new Promise((resolve, reject) => {

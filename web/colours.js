@@ -5,7 +5,7 @@
 import { isVisible } from './regions.js';
 
 /**
- * Hues a golden angle apart: neighbours in the list differ most, and no two are equal. OKLCH, so that all look
+ * Hues a golden angle apart: neighbours in the list differ most. OKLCH, so that all look
  * equally bright.
  * @param {number} n from 0
  * @returns {[number, number, number]}

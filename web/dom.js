@@ -80,7 +80,9 @@ export function icon(name) {
  * @param {Record<string, any>} [properties]
  */
 export const iconButton = (iconName, label, onclick, properties = {}) =>
-  h('button', { type: 'button', class: 'icon-button', 'aria-label': label, title: label, onclick, ...properties }, icon(iconName));
+  h('button', {
+    type: 'button', 'aria-label': label, title: label, onclick, ...properties, class: `icon-button ${properties.class ?? ''}`.trim(),
+  }, icon(iconName));
 
 /** Puts icons into the elements with data-icon. */
 export function fillIcons() {

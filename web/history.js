@@ -38,12 +38,17 @@ export class History {
     this.#current = entry;
   }
 
+  /** The same regions, refined otherwise. @param {Pick<HistoryEntry, 'instances' | 'refine'>} change */
+  change(change) {
+    if (this.#current) Object.assign(this.#current, change);
+  }
+
   /** Keeps what is on the screen. @param {Uint16Array | null} map */
   async add(map) {
-    const { image, prompts, result, instances, edits, threshold, history } = this.store.state;
+    const { image, prompts, result, instances, edits, threshold, refine, history } = this.store.state;
     if (!image || !result) return;
     /** @type {HistoryEntry} */
-    const entry = { thumb: '', image, prompts, result, instances, edits, threshold, time: new Date() };
+    const entry = { thumb: '', image, prompts, result, instances, edits, threshold, refine, time: new Date() };
     this.#current = entry;
     this.store.set({ history: [entry, ...history].slice(0, MOST_ENTRIES) });
     for (const old of history.slice(MOST_ENTRIES - 1)) URL.revokeObjectURL(old.thumb);
@@ -85,7 +90,7 @@ export class History {
     const prompts = entry.prompts.map(promptName).join(', ');
     const n = entry.instances.filter((i) => isListed(i, { ...this.store.state, ...entry })).length;
     return h('li', {}, h('button', {
-      type: 'button', class: 'history-entry', 'aria-label': t('history.restore', { name: entry.image.name, prompts }),
+      type: 'button', class: 'history-entry', title: t('history.restore'),
       onclick: () => this.restore(entry),
     },
       entry.thumb ? h('img', { src: entry.thumb, alt: '' }) : h('span', { class: 'thumb' }),

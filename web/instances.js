@@ -2,7 +2,7 @@
 import { $, $input, announce, h, iconButton } from './dom.js';
 import { onLanguage, t } from './i18n.js';
 import { promptName } from './prompts.js';
-import { isListed, isVisible, nameOf } from './regions.js';
+import { isListed, isVisible, shownName } from './regions.js';
 
 /**
  * @typedef {import('./store.js').Store} Store
@@ -35,7 +35,7 @@ export class RegionActions {
   rename(uid, name) {
     const trimmed = name.trim();
     const instance = this.store.state.instances.find((i) => i.uid === uid);
-    if (trimmed && instance && trimmed !== nameOf(instance, this.store.state)) this.store.editInstance(uid, { name: trimmed });
+    if (trimmed && instance && trimmed !== shownName(instance, this.store.state)) this.store.editInstance(uid, { name: trimmed });
   }
 
   /** @param {string} uid */
@@ -43,7 +43,7 @@ export class RegionActions {
     const { state } = this.store;
     const instance = state.instances.find((i) => i.uid === uid);
     if (!instance) return;
-    announce(t('region.deleted', { name: nameOf(instance, state) }));
+    announce(t('region.deleted', { name: shownName(instance, state) }));
     this.store.editInstance(uid, { deleted: true });
     this.store.set({ selected: state.selected === uid ? null : state.selected, hover: null });
   }
@@ -63,7 +63,7 @@ export class RegionActions {
     const at = listed.findIndex(({ uid }) => uid === state.selected);
     const next = at < 0 ? (step > 0 ? 0 : listed.length - 1) : (at + step + listed.length) % listed.length;
     this.store.set({ selected: listed[next].uid });
-    announce(t('region.select', { name: nameOf(listed[next], state), score: formatScore(listed[next].score) }));
+    announce(t('region.select', { name: shownName(listed[next], state), score: formatScore(listed[next].score) }));
   }
 }
 
@@ -82,6 +82,9 @@ export class InstanceList {
     $('#redo').addEventListener('click', () => store.redo());
     $('#show-all').addEventListener('click', () => actions.setHidden(this.#listed(), false));
     $('#hide-all').addEventListener('click', () => actions.setHidden(this.#listed(), true));
+    store.on(['instances'], () => {
+      this.renaming = null;
+    });
     store.on(['instances', 'result', 'edits', 'isolated', 'threshold', 'prompts', 'job'], () => this.#renderSoon());
     store.on(['selected'], () => this.#markSelected(true));
     store.on(['hover'], () => this.#markSelected(false));
@@ -96,7 +99,9 @@ export class InstanceList {
   #renderSoon() {
     $('#threshold-value').textContent = this.store.state.threshold.toFixed(2);
     cancelAnimationFrame(this.#late);
-    this.#late = requestAnimationFrame(() => this.render());
+    this.#late = requestAnimationFrame(() => {
+      if (!this.renaming) this.render(); // drawing anew would end the typing; its end draws
+    });
   }
 
   render() {
@@ -153,7 +158,7 @@ export class InstanceList {
     const { actions } = this;
     const { state } = this.store;
     const { uid } = instance;
-    const name = nameOf(instance, state);
+    const name = shownName(instance, state);
     const visible = isVisible(instance, state);
     const swatch = h('i', { class: 'swatch' });
     swatch.style.backgroundColor = `rgb(${instance.colour.join()})`;
@@ -163,10 +168,10 @@ export class InstanceList {
     },
       this.renaming === uid ? this.#nameField(instance, name) : h('button', {
         type: 'button', class: 'instance-name', 'aria-pressed': String(state.selected === uid),
-        'aria-label': t('region.select', { name, score: formatScore(instance.score) }), data: { key: `${uid}.name` },
+        data: { key: `${uid}.name` },
         onclick: () => this.store.set({ selected: this.store.state.selected === uid ? null : uid }),
         ondblclick: () => this.rename(uid),
-      }, swatch, h('span', { class: 'name', text: name }), h('span', { class: 'score numbers', text: formatScore(instance.score) })),
+      }, swatch, h('span', { class: 'name', text: name }), ' ', h('span', { class: 'score numbers', text: formatScore(instance.score) })),
       h('div', { class: 'row-actions' },
         iconButton(visible ? 'eye' : 'eyeoff', t(visible ? 'region.hide' : 'region.show', { name }), () => actions.toggle(uid), { data: { key: `${uid}.eye` } }),
         iconButton('isolate', t(state.isolated === uid ? 'region.unisolate' : 'region.isolate', { name }), () => actions.isolate(uid),
@@ -191,8 +196,9 @@ export class InstanceList {
     };
     input.addEventListener('keydown', (event) => {
       event.stopPropagation();
-      if (event.key === 'Enter' && !event.isComposing) end(true);
-      if (event.key === 'Escape') end(false);
+      if (event.isComposing || (event.key !== 'Enter' && event.key !== 'Escape')) return;
+      event.preventDefault(); // or Enter would press the button that has the focus then
+      end(event.key === 'Enter');
     });
     input.addEventListener('blur', () => end(true));
     return input;

@@ -2,7 +2,7 @@
 import { $, h, iconButton } from './dom.js';
 import { t } from './i18n.js';
 import { formatScore } from './instances.js';
-import { isVisible, nameOf } from './regions.js';
+import { isVisible, shownName } from './regions.js';
 
 /**
  * @typedef {import('./store.js').Store} Store
@@ -66,13 +66,13 @@ export class Popover {
     element.hidden = !instance || !shown;
     if (!instance || !shown) return;
     const { uid } = instance;
-    const name = nameOf(instance, state);
+    const name = shownName(instance, state);
     const swatch = h('i', { class: 'swatch' });
     swatch.style.backgroundColor = `rgb(${instance.colour.join()})`;
     element.classList.toggle('pinned', shown.pinned);
     element.replaceChildren(
       h('div', { class: 'popover-head' }, swatch, h('strong', { text: name }),
-        h('span', { class: 'numbers', 'aria-label': t('region.confidence'), title: t('region.confidence'), text: formatScore(instance.score) })),
+        h('span', { class: 'numbers', title: t('region.confidence'), text: formatScore(instance.score) })),
       ...(shown.pinned ? [
         h('p', { class: 'quiet small', text: `${t('region.area')} ${t('region.pixels', { n: instance.area })}` }),
         ...(shown.more ? [h('p', { class: 'quiet small', text: t('region.more', { n: shown.more }) })] : []),

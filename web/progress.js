@@ -13,12 +13,13 @@ export function showProgress(store) {
     $('#run').hidden = !!job;
     document.body.classList.toggle('busy', !!job);
     if (!job) return;
-    const { phase, position } = job;
-    const text = t(`run.${phase}`, { n: position });
+    const { phase, position, part: [part, parts] } = job;
+    const text = t(`run.${phase}`, { n: position }) + (part ? t('run.part', { n: part, of: parts - 1 }) : '');
     if ($('#progress-text').textContent !== text) $('#progress-text').textContent = text; // read out once
     // Encoding an image is most of the work.
-    const fraction = job.fraction === null ? null
+    const own = job.fraction === null ? null
       : phase === 'encoding' ? job.fraction * 0.7 : phase === 'decoding' ? 0.7 + job.fraction * 0.3 : null;
+    const fraction = own === null && part === 0 ? null : (part + (own ?? 0)) / parts;
     bar.classList.toggle('waiting', fraction === null);
     fill.style.width = fraction === null ? '' : `${Math.round(fraction * 100)}%`;
     if (fraction === null) bar.removeAttribute('aria-valuenow');

@@ -36,6 +36,8 @@ export class PromptPanel {
       this.renderDemo();
     });
     store.on(['model'], () => this.renderDemo());
+    // Where there is room for its words they are open.
+    /** @type {HTMLDetailsElement} */ ($('#demo')).open = matchMedia('(min-width: 821px) and (min-height: 820px)').matches;
   }
 
   #listenToPhrase() {

@@ -3,10 +3,15 @@
  * @typedef {import('./types.js').Instance} Instance
  * @typedef {import('./store.js').State} State
  */
+import { t } from './i18n.js';
 import { runsContain } from './rle.js';
 
 /** The name of an instance, as the person may have changed it. @param {Instance} instance @param {State} state */
 export const nameOf = (instance, state) => state.edits[instance.uid]?.name ?? instance.label;
+
+/** The same for people: what example boxes alone found has no word. @param {Instance} instance @param {State} state */
+export const shownName = (instance, state) =>
+  state.edits[instance.uid]?.name ?? (instance.label === 'visual' ? t('prompt.visual') : instance.label);
 
 /** Whether it is in the list: not deleted, and sure enough. @param {Instance} instance @param {State} state */
 export const isListed = (instance, state) =>

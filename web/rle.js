@@ -46,6 +46,30 @@ export function decodeRuns(counts, height, width) {
   return runs.slice(0, used);
 }
 
+/**
+ * The compressed string of runs of 1 in so many pixels.
+ * @param {Uint32Array} runs
+ * @param {number} pixels
+ * @returns {string}
+ */
+export function encodeRuns(runs, pixels) {
+  const borders = [0, ...runs, pixels];
+  const counts = borders.slice(1).map((border, i) => border - borders[i]);
+  if (counts.length > 1 && counts.at(-1) === 0) counts.pop();
+  let text = '';
+  counts.forEach((count, i) => {
+    let value = i > 2 ? count - counts[i - 2] : count;
+    for (let more = true; more; ) {
+      let bits = value & 31;
+      value >>= 5;
+      more = bits & 16 ? value !== -1 : value !== 0;
+      if (more) bits |= 32;
+      text += String.fromCharCode(bits + FIRST);
+    }
+  });
+  return text;
+}
+
 /** @param {Uint32Array} runs */
 export function runsArea(runs) {
   let area = 0;

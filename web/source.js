@@ -25,7 +25,7 @@ export async function decodeImage(blob, name, phrases) {
     /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext('2d')).drawImage(bitmap, 0, 0);
     sent = await canvas.convertToBlob({ type: 'image/png' });
   }
-  return { name, blob: sent, bitmap, width, height, id: null, phrases };
+  return { name, blob: sent, bitmap, width, height, id: null, phrases, parts: [] };
 }
 
 /** @param {Open} open @param {(error: unknown) => void} cameraFailed */

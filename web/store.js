@@ -13,6 +13,8 @@
  * @property {Record<string, import('./types.js').Edit>} edits by uid
  * @property {string | null} isolated uid of the only instance shown
  * @property {number} threshold
+ * @property {number} refine     level of refinement of the masks, 0: as they are
+ * @property {boolean} scales     also asks about parts of the image
  * @property {number} opacity
  * @property {import('./types.js').Mode} mode
  * @property {import('./types.js').Tool} tool
@@ -30,7 +32,7 @@ const UNDO_STEPS = 100;
 /** @returns {State} */
 const initial = () => ({
   model: null, samples: [], image: null, prompts: [], active: -1, result: null, instances: [], edits: {},
-  isolated: null, threshold: 0.5, opacity: 0.5, mode: 'overlay', tool: 'pan', hover: null, selected: null, job: null,
+  isolated: null, threshold: 0.5, refine: 0, scales: false, opacity: 0.5, mode: 'overlay', tool: 'pan', hover: null, selected: null, job: null,
   notice: null, history: [],
 });
 

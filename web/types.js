@@ -26,6 +26,8 @@
  *
  * @typedef {{hidden?: boolean, deleted?: boolean, name?: string}} Edit  what the person did to an instance
  *
+ * @typedef {{blob: Blob, id: string | null}} Sent  bytes for the server, and its name for them, once uploaded
+ *
  * @typedef {Object} OpenImage
  * @property {string} name
  * @property {Blob} blob        the bytes that are sent
@@ -34,16 +36,17 @@
  * @property {number} height
  * @property {string | null} id  the server's name for it, once uploaded
  * @property {string[]} phrases  what to try on a sample
+ * @property {Sent[]} parts     by place, once asked about
  *
  * @typedef {{name: string, demo: boolean, image_size: number, parameters: number, dtype: string, version: string,
  *            vocabulary: string[] | null}} ModelInfo
  * @typedef {{name: string, url: string, phrases: string[]}} Sample
  * @typedef {{phase: 'uploading' | 'queued' | 'encoding' | 'decoding', fraction: number | null, position: number,
- *            cancel: () => void}} Job
+ *            part: [number, number], cancel: () => void}} Job
  * @typedef {{title: string, detail: string, hint: string, retry: (() => void) | null}} Notice
  * @typedef {'original' | 'overlay' | 'masks' | 'cutout'} Mode
  * @typedef {'pan' | 'plus' | 'minus'} Tool
  * @typedef {{thumb: string, image: OpenImage, prompts: Prompt[], result: ResultDocument, instances: Instance[],
- *            edits: Record<string, Edit>, threshold: number, time: Date}} HistoryEntry
+ *            edits: Record<string, Edit>, threshold: number, refine: number, time: Date}} HistoryEntry
  */
 export {};

@@ -4,7 +4,9 @@
  */
 import { buildIndexMap } from './index_map.js';
 import { encodeGreyPng } from './png.js';
-import { decodeRuns, runsBounds } from './rle.js';
+import { fuse } from './fusion.js';
+import { refine } from './refine.js';
+import { decodeRuns, encodeRuns, runsArea, runsBounds } from './rle.js';
 import { zipStored } from './zip.js';
 
 /** @type {Map<number, Uint32Array>} by index: the instances of the current result */
@@ -12,7 +14,7 @@ let masks = new Map();
 let height = 0;
 let width = 0;
 
-/** @param {{masks: {index: number, mask: import('./types.js').Mask}[], height: number, width: number}} request */
+/** @param {{masks: {index: number, mask: import('./types.js').Mask}[], height: number, width: number, level: number}} request */
 function load(request) {
   ({ height, width } = request);
   masks = new Map();
@@ -20,9 +22,11 @@ function load(request) {
     if (mask.size[0] !== height || mask.size[1] !== width) {
       throw new Error(`a mask of ${mask.size[1]} × ${mask.size[0]} pixels for an image of ${width} × ${height}`);
     }
-    const runs = decodeRuns(mask.counts, height, width);
+    const given = decodeRuns(mask.counts, height, width);
+    const runs = refine(given, height, width, request.level);
     masks.set(index, runs);
-    return { index, runs, bounds: runsBounds(runs, height) };
+    const counts = runs === given ? mask.counts : encodeRuns(runs, height * width);
+    return { runs, bounds: runsBounds(runs, height), area: runsArea(runs), mask: { ...mask, counts } };
   });
   return { answer: decoded, transfer: [] };
 }
@@ -56,7 +60,9 @@ async function maskZip({ files }) {
 }
 
 /** @type {Record<string, (request: any) => any>} */
-const tasks = { load, restore, index, maskZip };
+const tasks = {
+  load, restore, index, maskZip, fuse: ({ whole, parts }) => ({ answer: fuse(whole, parts), transfer: [] }),
+};
 
 onmessage = async ({ data }) => {
   try {

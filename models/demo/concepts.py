@@ -157,3 +157,9 @@ ABSENT = [w.strip() for w in ABSENT.split("|")]
 def unclear(name, shown):
     """True if nobody can say whether `name` is in a scene that shows these concepts and emoji."""
     return any(u in shown for u in _UNCLEAR.get(name, ()))
+
+
+def vocabulary():
+    """What a checkpoint knows, as its vocabulary.json tells `sam3 info` and the page; plurals go without saying."""
+    words = {n: [w for w in c.words[1:] if w not in map(plural, c.words)] for n, c in CONCEPTS.items()}
+    return dict(concepts=words, colours=list(PALETTE), coloured=[n for n, c in CONCEPTS.items() if c.colours])

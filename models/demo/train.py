@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import concepts
 import network
 import scenes
 import sprites
@@ -136,6 +137,7 @@ def export(weights, out):
                   do_rescale=True, rescale_factor=1 / 255, do_normalize=True, image_mean=[0.5] * 3, image_std=[0.5] * 3,
                   mask_size={"height": 4 * GRID, "width": 4 * GRID})
     put = lambda name, x: (Path(out) / name).write_text(json.dumps(x, indent=1) + "\n")
+    put("vocabulary.json", concepts.vocabulary())
     put("preprocessor_config.json", images)
     put("processor_config.json", dict(processor_class="Sam3Processor", image_processor=images, target_size=SIZE, point_pad_value=-10))
     put("tokenizer_config.json", dict(tokenizer_class="CLIPTokenizer", model_max_length=32, bos_token="<|startoftext|>",

@@ -1,16 +1,18 @@
 /* sam3 info: what a model is, and the memory it will take. */
 #include <jansson.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/vocabulary.h"
 
-static const char doc[] =
-    "Prints what a model is (sizes, parameters, stored dtypes) and the memory it takes on a device.\n"
-    "\v"
-    "Examples:\n"
-    "  sam3 info -m models/sam3 --dtype bf16\n"
-    "  sam3 info -m sam3.pt --tensors";
+static const char doc[] = "Prints what a model is (sizes, parameters, stored dtypes), the memory it takes on a device, "
+                          "and what it knows where it says so (the demo model).\n"
+                          "\v"
+                          "Examples:\n"
+                          "  sam3 info -m models/sam3 --dtype bf16\n"
+                          "  sam3 info -m sam3.pt --tensors";
 
 struct info {
   struct model_flags model;
@@ -118,19 +120,24 @@ static void print_info(json_t *model, const struct sam3_memory *memory) {
   print_memory(memory);
 }
 
-static int print(const struct info *run, const sam3_model *model, const struct sam3_memory *memory) {
-  json_t *description = need(json_loads(sam3_model_describe(model), 0, NULL));
+static int print(const struct info *run, const char *path, const sam3_model *model, const struct sam3_memory *memory) {
+  json_t *description = need(json_loads(sam3_model_describe(model), 0, NULL)), *vocabulary = load_vocabulary(path);
   if (run->json) {
     if (!run->tensors)
       json_object_del(description, "tensors");
     json_object_set_new(description, "memory", memory_json(memory));
+    if (vocabulary)
+      json_object_set(description, "vocabulary", vocabulary);
     if (json_dumpf(description, stdout, JSON_INDENT(2)) == 0)
       puts("");
   } else if (run->tensors) {
     print_tensors(json_object_get(description, "tensors"));
   } else {
     print_info(description, memory);
+    if (vocabulary)
+      print_vocabulary(vocabulary);
   }
+  json_decref(vocabulary);
   json_decref(description);
   return EXIT_DONE;
 }
@@ -145,14 +152,19 @@ int info_main(int argc, char **argv) {
   argp_parse(&argp, argc, argv, ARGP_NO_HELP, NULL, &run);
 
   sam3_model *model;
-  int code = open_model(run.model.model, &model);
+  char path[PATH_MAX];
+  bool demo;
+  int code = find_model(run.model.model, path, &demo);
   if (code != EXIT_DONE)
     return code;
+  struct sam3_error err;
+  if (sam3_model_open(path, &model, &err) != SAM3_OK)
+    return failed(&err);
   sam3_session *session;
   code = open_session(model, &run.model, &session);
   if (code == EXIT_DONE) {
     struct sam3_memory memory = sam3_session_memory(session);
-    code = print(&run, model, &memory);
+    code = print(&run, path, model, &memory);
     sam3_session_close(session);
   }
   sam3_model_close(model);

@@ -42,7 +42,7 @@ int find_model(const char *path, char found[PATH_MAX], bool *demo) {
                "sam3.pt); the demo model is not installed");
       return EXIT_FAILED;
     }
-    say("using the demo model %s: small, and knows few things; -m MODEL names another", found);
+    say("using the demo model %s, which knows few things (sam3 info lists them); -m MODEL names another", found);
   } else if ((size_t)snprintf(found, PATH_MAX, "%s", path) >= PATH_MAX) {
     complain("%.100s...: the name of the model is too long", path);
     return EXIT_USAGE;

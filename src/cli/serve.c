@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/vocabulary.h"
 
 enum { KEY_FIRST = 256 }; /* of the flags that settings have */
 
@@ -88,13 +89,20 @@ static int serve(struct serve *run) {
   settings_free(&settings);
   if (code != EXIT_DONE)
     return code;
+  json_t *vocabulary = load_vocabulary(model), *names = vocabulary ? vocabulary_names(vocabulary) : NULL;
+  char *concepts = names ? need(json_dumps(names, 0)) : NULL;
+  json_decref(names);
+  json_decref(vocabulary);
   struct serve_options options = {.settings = read_settings,
                                   .user = run,
                                   .model = model,
                                   .demo = demo,
+                                  .vocabulary = concepts,
                                   .samples = find_samples(samples) ? samples : NULL,
                                   .say = say_line};
-  return serve_run(&options, &err) == SAM3_OK ? EXIT_DONE : failed(&err);
+  code = serve_run(&options, &err) == SAM3_OK ? EXIT_DONE : failed(&err);
+  free(concepts);
+  return code;
 }
 
 /* The flags of the settings, as argp takes them. */

@@ -204,6 +204,8 @@ sam3_status process_serve(int socket, const struct process_options *options, str
   if (status == SAM3_OK && options->told && !p.closed)
     status = fail(err, SAM3_ERR_IO, "rank 0 ended unexpectedly");
   wire_free(&wire);
+  if (p.split) /* others may wait for this rank in a task that the coordinator did not live to send here */
+    split_break(p.split, SAM3_ERR_DEVICE, "the coordinator is gone");
   if (p.runner)
     p.runner->ops->close(p.runner);
   split_free(p.split);

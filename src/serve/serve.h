@@ -10,7 +10,8 @@ struct serve_options {
   void *user;
   const char *model; /* path that `model_path` came to */
   bool demo;
-  const char *samples; /* directory of sample images with samples.json, or NULL */
+  const char *vocabulary; /* JSON array of the concepts that the model knows; NULL: any */
+  const char *samples;    /* directory of sample images with samples.json, or NULL */
   /* Lines for people. */
   void (*say)(const char *text);
 };

@@ -12,7 +12,6 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/memory.h"
-#include "serve/assets.h"
 #include "serve/server.h"
 
 double now_seconds(void) {
@@ -122,8 +121,8 @@ static char *model_document(const struct server *server, const sam3_model *model
   json_array_foreach(json_object_get(all, "parts"), i, part) {
     parameters += json_integer_value(json_object_get(part, "parameters"));
   }
-  const struct asset *words = asset_find("vocabulary.json");
-  json_t *vocabulary = server->options->demo && words ? json_loadb(words->bytes, words->size, 0, NULL) : json_null();
+  const char *words = server->options->vocabulary;
+  json_t *vocabulary = words ? json_loads(words, 0, NULL) : json_null();
   json_t *json = json_pack("{s:s, s:b, s:I, s:I, s:s, s:s, s:[s,s], s:o}", "name", sam3_model_name(model), "demo",
                            server->options->demo, "image_size", json_integer_value(json_object_get(vision, "image")),
                            "parameters", parameters, "dtype", sam3_dtype_name((sam3_dtype)server->settings.dtype),

@@ -463,8 +463,10 @@ static void a_killed_rank_costs_one_retry(void **state) {
 /* Many callers, and workers killed at random: each request is answered once, rightly or with an error. */
 #ifdef __SANITIZE_THREAD__
 enum { CALLERS = 4, CALLS = 5 }; /* tens of times slower */
-#else
+#elif defined(__SANITIZE_ADDRESS__)
 enum { CALLERS = 8, CALLS = 25 };
+#else
+enum { CALLERS = 8, CALLS = 125 };
 #endif
 static atomic_int callers_left;
 
