@@ -263,8 +263,9 @@ SAM3_API sam3_status sam3_launch_device(const struct sam3_launch *launch, const 
                                         char device[64], struct sam3_error *err);
 struct sam3_engine_options;
 /* For ranks other than 0: goes to rank 0 and does what its engine asks, with the model at `model_path`, which must be
- * the same one, on the device of sam3_launch_device for the devices of `options` (may be NULL; nothing else of them
- * counts). Returns when rank 0 has closed its engine; SAM3_ERR_IO when it was not found in time, or is gone. */
+ * the same one, on the device of sam3_launch_device for the devices of `options` (may be NULL; of the
+ * rest only a schedule that cannot be counts). Returns when rank 0 has closed its engine; SAM3_ERR_IO when it was not
+ * found in time, or is gone. */
 SAM3_API sam3_status sam3_launch_serve(const struct sam3_launch *launch, const char *model_path,
                                        const struct sam3_engine_options *options, struct sam3_error *err);
 
@@ -282,9 +283,9 @@ typedef enum sam3_parallel {
 } sam3_parallel;
 
 typedef enum sam3_schedule {
-  SAM3_SCHEDULE_AUTO,      /* split while fewer requests wait than there are workers */
+  SAM3_SCHEDULE_AUTO,      /* split while fewer requests wait than there are workers; replicate with a launcher */
   SAM3_SCHEDULE_REPLICATE, /* each request to one worker */
-  SAM3_SCHEDULE_SPLIT,     /* each request over all workers */
+  SAM3_SCHEDULE_SPLIT,     /* each request over all workers; SAM3_ERR_UNSUPPORTED with a launcher */
 } sam3_schedule;
 
 struct sam3_engine_options {

@@ -304,7 +304,9 @@ int batch_main(int argc, char **argv) {
                                         {0}};
   const struct argp argp = {flags, parse, "INPUT...", doc, children, NULL, NULL};
   argp_parse(&argp, argc, argv, ARGP_NO_HELP, NULL, &run);
-  int code = run_batch(&run);
+  int code;
+  if (begin_launch(&run.model, &run.engine_flags, &code))
+    code = run_batch(&run);
   sam3_engine_close(run.engine);
   tree_close(&run.tree);
   journal_close(run.journal);

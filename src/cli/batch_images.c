@@ -103,8 +103,8 @@ static void interrupted(void *user, int number) {
 }
 
 int batch_images(struct batch *run, const char *model) {
-  if (run->before.done + run->before.failed == run->before.all)
-    return EXIT_DONE; /* nothing is left to do */
+  if (run->before.done + run->before.failed == run->before.all && run->engine_flags.launch.size <= 1)
+    return EXIT_DONE; /* nothing is left to do; a launcher's other ranks must learn it from an engine */
   int code = open_engine(model, &run->model, &run->engine_flags, &run->engine);
   if (code != EXIT_DONE)
     return code;

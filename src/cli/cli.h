@@ -75,10 +75,12 @@ struct model_flags {
   sam3_dtype dtype;
 };
 extern const struct argp model_argp;
-/* --parallel and --schedule, for the commands that run it on several devices. */
+/* --parallel, --schedule and --launcher, for the commands that run it on several devices. */
 struct engine_flags {
   sam3_parallel parallel;
   sam3_schedule schedule;
+  sam3_launcher launcher;
+  struct sam3_launch launch; /* from begin_launch() on */
 };
 extern const struct argp engine_argp;
 /* -h, --help: the last child of every argp. */
@@ -93,7 +95,10 @@ bool find_samples(char found[PATH_MAX]);
 /* find_model() and open it. */
 int open_model(const char *path, sam3_model **model);
 int open_session(sam3_model *model, const struct model_flags *flags, sam3_session **session);
-/* An engine for images that come once each, on the devices of -d, separated by commas. */
+/* Before anything else is done: what a launcher has told this process (docs/launchers.md). False: this is another rank
+ * than 0, which has worked for that one, or something was wrong; end with *code. */
+bool begin_launch(const struct model_flags *flags, struct engine_flags *engine_flags, int *code);
+/* An engine for images that come once each, on the devices of -d, separated by commas, or with a launcher's ranks. */
 int open_engine(const char *model_path, const struct model_flags *flags, const struct engine_flags *engine_flags,
                 sam3_engine **engine);
 

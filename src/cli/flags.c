@@ -97,7 +97,7 @@ struct sam3_box parse_box(struct argp_state *state, const char *flag, const char
 }
 
 /* Keys without a letter; the commands' own begin at 256. */
-enum { KEY_DTYPE = 512, KEY_PARALLEL, KEY_SCHEDULE, KEY_USAGE };
+enum { KEY_DTYPE = 512, KEY_PARALLEL, KEY_SCHEDULE, KEY_LAUNCHER, KEY_USAGE };
 
 static error_t parse_model(int key, char *value, struct argp_state *state) {
   struct model_flags *flags = state->input;
@@ -143,8 +143,18 @@ static error_t parse_engine(int key, char *value, struct argp_state *state) {
       [SAM3_PARALLEL_AUTO] = "auto", [SAM3_PARALLEL_THREADS] = "threads", [SAM3_PARALLEL_PROCESSES] = "processes"};
   static const char *const schedule[] = {
       [SAM3_SCHEDULE_AUTO] = "auto", [SAM3_SCHEDULE_REPLICATE] = "replicate", [SAM3_SCHEDULE_SPLIT] = "split"};
+  static const char *const launchers[] = {
+      [SAM3_LAUNCHER_AUTO] = "auto", [SAM3_LAUNCHER_NONE] = "none", [SAM3_LAUNCHER_ENVIRONMENT] = "env"};
   struct engine_flags *flags = state->input;
+  const char *set = getenv("SAM3_LAUNCHER");
   switch (key) {
+  case ARGP_KEY_INIT:
+    if (set && *set)
+      flags->launcher = (sam3_launcher)parse_choice(state, "$SAM3_LAUNCHER", set, launchers);
+    return 0;
+  case KEY_LAUNCHER:
+    flags->launcher = (sam3_launcher)parse_choice(state, "--launcher", value, launchers);
+    return 0;
   case KEY_PARALLEL:
     flags->parallel = (sam3_parallel)parse_choice(state, "--parallel", value, parallel);
     return 0;
@@ -166,6 +176,10 @@ const struct argp engine_argp = {
              11},
             {"schedule", KEY_SCHEDULE, "HOW", 0,
              "each image to one device or over all of them: auto (default), replicate or split", 0},
+            {"launcher", KEY_LAUNCHER, "HOW", 0,
+             "whether torchrun, mpirun or srun has started this: auto (default, or $SAM3_LAUNCHER), none, or env: "
+             "believe RANK and WORLD_SIZE, whoever has set them",
+             0},
             {0}},
     .parser = parse_engine};
 

@@ -73,25 +73,66 @@ int open_session(sam3_model *model, const struct model_flags *flags, sam3_sessio
   return sam3_session_open(model, &options, session, &err) == SAM3_OK ? EXIT_DONE : failed(&err);
 }
 
-int open_engine(const char *model_path, const struct model_flags *flags, const struct engine_flags *engine_flags,
-                sam3_engine **engine) {
-  struct sam3_error err;
-  char *names = need(strdup(flags->device ? flags->device : "cpu"));
+/* An engine's options, whose devices lie in `names`. */
+static struct sam3_engine_options make_options(const struct model_flags *flags, const struct engine_flags *engine_flags,
+                                               char **names) {
   const char **devices = NULL;
   size_t n = 0;
-  for (char *at = names, *name; (name = strsep(&at, ","));) {
+  *names = flags->device ? need(strdup(flags->device)) : NULL;
+  for (char *at = *names, *name; (name = strsep(&at, ","));) {
     devices = grow(devices, n, sizeof *devices);
     devices[n++] = name;
   }
-  struct sam3_engine_options options = {.devices = devices,
-                                        .n_devices = n,
-                                        .dtype = flags->dtype,
-                                        .parallel = engine_flags->parallel,
-                                        .schedule = engine_flags->schedule,
-                                        .queue_bytes = UINT64_MAX, /* the caller reads few images ahead */
-                                        .cache_bytes = 1};
-  int code = sam3_engine_open(model_path, &options, engine, &err) == SAM3_OK ? EXIT_DONE : failed(&err);
-  free(devices);
+  return (struct sam3_engine_options){.devices = devices,
+                                      .n_devices = n,
+                                      .dtype = flags->dtype,
+                                      .parallel = engine_flags->parallel,
+                                      .schedule = engine_flags->schedule,
+                                      .launch = &engine_flags->launch,
+                                      .queue_bytes = UINT64_MAX, /* the caller reads few images ahead */
+                                      .cache_bytes = 1};
+}
+
+static void free_options(const struct sam3_engine_options *options, char *names) {
+  free((void *)options->devices);
   free(names);
+}
+
+/* The whole work of a rank other than 0, which says nothing but errors. */
+static int serve_rank_0(const struct model_flags *flags, const struct engine_flags *engine_flags) {
+  char model[PATH_MAX], *names;
+  bool demo;
+  struct sam3_error err;
+  say_nothing();
+  int code = find_model(flags->model, model, &demo);
+  if (code != EXIT_DONE)
+    return code;
+  const struct sam3_engine_options options = make_options(flags, engine_flags, &names);
+  code = sam3_launch_serve(&engine_flags->launch, model, &options, &err) == SAM3_OK ? EXIT_DONE : failed(&err);
+  free_options(&options, names);
+  return code;
+}
+
+bool begin_launch(const struct model_flags *flags, struct engine_flags *engine_flags, int *code) {
+  struct sam3_error err;
+  *code = EXIT_DONE;
+  if (sam3_launch_from_environment(engine_flags->launcher, &engine_flags->launch, &err) != SAM3_OK)
+    *code = failed(&err);
+  else if (engine_flags->launch.rank > 0)
+    *code = serve_rank_0(flags, engine_flags);
+  return *code == EXIT_DONE && engine_flags->launch.rank == 0;
+}
+
+int open_engine(const char *model_path, const struct model_flags *flags, const struct engine_flags *engine_flags,
+                sam3_engine **engine) {
+  char *names;
+  struct sam3_error err;
+  const struct sam3_launch *launch = &engine_flags->launch;
+  const struct sam3_engine_options options = make_options(flags, engine_flags, &names);
+  if (launch->size > 1)
+    say("rank 0 of %d (%s); the others come to %s, port %d", launch->size, launch->launcher, launch->address,
+        launch->port);
+  int code = sam3_engine_open(model_path, &options, engine, &err) == SAM3_OK ? EXIT_DONE : failed(&err);
+  free_options(&options, names);
   return code;
 }

@@ -215,7 +215,9 @@ int segment_main(int argc, char **argv) {
                                         {0}};
   const struct argp argp = {flags, parse, "IMAGE...", doc, children, NULL, NULL};
   argp_parse(&argp, argc, argv, ARGP_NO_HELP, NULL, &run);
-  int code = run_segment(&run);
+  int code;
+  if (begin_launch(&run.model, &run.engine_flags, &code))
+    code = run_segment(&run);
   prompts_free(&run.prompts);
   free(run.images);
   return code;

@@ -18,6 +18,7 @@ struct serve {
   const char *file;
   struct flag *flags; /* as given */
   size_t n_flags;
+  struct sam3_launch launch;
 };
 
 static const char doc[] =
@@ -58,6 +59,8 @@ static error_t parse(int key, char *value, struct argp_state *state) {
 static sam3_status read_settings(void *user, struct settings *settings, struct sam3_error *err) {
   const struct serve *run = user;
   sam3_status status = settings_init(settings, err);
+  if (status == SAM3_OK && run->launch.size > 1) /* stands in for the default */
+    settings->master_port = (uint64_t)run->launch.port;
   if (status == SAM3_OK && run->file)
     status = settings_read_file(settings, run->file, err);
   if (status == SAM3_OK)
@@ -85,6 +88,12 @@ static int serve(struct serve *run) {
   bool demo;
   if (read_settings(run, &settings, &err) != SAM3_OK)
     return failed(&err);
+  if (sam3_launch_from_environment((sam3_launcher)settings.launcher, &run->launch, &err) != SAM3_OK) {
+    settings_free(&settings);
+    return failed(&err);
+  }
+  if (run->launch.rank > 0)
+    say_nothing();
   int code = find_model(*settings.model_path ? settings.model_path : NULL, model, &demo);
   settings_free(&settings);
   if (code != EXIT_DONE)
@@ -97,6 +106,7 @@ static int serve(struct serve *run) {
                                   .user = run,
                                   .model = model,
                                   .demo = demo,
+                                  .launch = &run->launch,
                                   .vocabulary = concepts,
                                   .samples = find_samples(samples) ? samples : NULL,
                                   .say = say_line};

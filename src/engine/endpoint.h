@@ -1,4 +1,4 @@
-/* The way to a worker process, however it was started: as a child of this process (spawn.c), or by a launcher, here or
+/* The way to a worker process, however it was started: as a child of this process, or by a launcher, here or
  * on another host, from where it came to the meeting (meeting.c). */
 #ifndef SAM3_ENGINE_ENDPOINT_H
 #define SAM3_ENGINE_ENDPOINT_H

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "engine/hello.h"
 
 #define DEFAULT_QUEUE_REQUESTS 256
 #define DEFAULT_QUEUE_BYTES ((uint64_t)1 << 30)
@@ -87,10 +88,8 @@ static sam3_status take_devices(sam3_engine *engine, const struct sam3_engine_op
     return fail(err, SAM3_ERR_LIMIT, "%zu devices: at most %d", n, MAX_WORKERS);
   if (launched && o->launch->rank != 0)
     return fail(err, SAM3_ERR_ARGUMENT, "rank %d has no engine: it serves rank 0", o->launch->rank);
-  if (launched && o->schedule == SAM3_SCHEDULE_SPLIT)
-    return fail(
-        err, SAM3_ERR_UNSUPPORTED,
-        "schedule split: a launcher's processes share no memory, so each request is one's; take replicate or auto");
+  if (launched)
+    TRY(launch_check(o, err));
   engine->workers = mem_zeroed(n, sizeof *engine->workers);
   engine->running = mem_zeroed(n, sizeof(struct sam3_job *));
   if (!engine->workers || !engine->running)

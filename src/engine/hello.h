@@ -39,6 +39,9 @@ const char *hello_problem(const struct prologue *other);
 /* False: a stranger's. */
 bool hello_ours(const struct prologue *other);
 
+/* What all ranks are asked for must be possible over TCP (launch.c). */
+sam3_status launch_check(const struct sam3_engine_options *options, struct sam3_error *err);
+
 /* The addresses of the meeting point; free with freeaddrinfo(). */
 sam3_status hello_resolve(const struct sam3_launch *launch, struct addrinfo **list, struct sam3_error *err);
 /* "10.0.0.1:29501", "[::1]:29501". */

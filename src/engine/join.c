@@ -11,7 +11,8 @@
 #include "engine/hello.h"
 #include "engine/task.h"
 
-#define PAUSE 0.1 /* seconds between tries, while rank 0 is not there yet */
+#define PAUSE 0.1    /* seconds between tries, while rank 0 is not there yet */
+#define PATIENCE 1.0 /* seconds that even the last one has, for what it says is what people read */
 
 /* Until `deadline`; false: nothing came, errno says why. */
 static bool ready(int socket, short events, double deadline) {
@@ -108,7 +109,8 @@ static sam3_status join(const struct sam3_launch *launch, const struct hello *he
       status = SAM3_ERR_BUSY;
     for (const struct addrinfo *at = list; at; at = at->ai_next) {
       double now = clock_seconds(), left = begin + launch->seconds - now;
-      status = try_address(at, hello, now + (left < HELLO_SECONDS ? left : HELLO_SECONDS), socket, &why);
+      double patience = left > HELLO_SECONDS ? HELLO_SECONDS : left < PATIENCE ? PATIENCE : left;
+      status = try_address(at, hello, now + patience, socket, &why);
       if (status != SAM3_ERR_BUSY)
         break;
       if (*socket >= 0)
@@ -133,6 +135,8 @@ sam3_status sam3_launch_serve(const struct sam3_launch *launch, const char *mode
                               const struct sam3_engine_options *options, struct sam3_error *err) {
   if (launch->rank < 1 || launch->rank >= launch->size)
     return fail(err, SAM3_ERR_ARGUMENT, "rank %d of %d serves nobody: ranks from 1 do", launch->rank, launch->size);
+  if (options)
+    TRY(launch_check(options, err));
   struct hello hello = {.prologue = hello_prologue(), .rank = launch->rank, .size = launch->size};
   hello.process = (int32_t)getpid();
   gethostname(hello.host, sizeof hello.host - 1);

@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "sam3.h"
+#include "engine/hello.h"
 
-enum { DEFAULT_MASTER_PORT = 29500, MAX_RANKS = 256, MAX_PORT = 65535 };
+enum { DEFAULT_PORT = 29500, MAX_RANKS = 256, MAX_PORT = 65535 };
 #define DEFAULT_SECONDS 120
 
 /* How each launcher names it. */
@@ -110,7 +110,7 @@ static sam3_status read_address(const struct names *names, struct sam3_launch *l
   TRY(copy_value(variable, address, launch->address, sizeof launch->address, err));
   /* The port above MASTER_PORT: torchrun's own store listens on that one. */
   int below;
-  TRY(read_number("MASTER_PORT", 1, MAX_PORT - 1, DEFAULT_MASTER_PORT, &below, err));
+  TRY(read_number("MASTER_PORT", 1, MAX_PORT - 1, DEFAULT_PORT - 1, &below, err));
   return read_number("SAM3_MASTER_PORT", 1, MAX_PORT, below + 1, &launch->port, err);
 }
 
@@ -151,6 +151,14 @@ sam3_status sam3_launch_from_environment(sam3_launcher launcher, struct sam3_lau
   if (status != SAM3_OK || launch->size == 1)
     *launch = alone;
   return status;
+}
+
+sam3_status launch_check(const struct sam3_engine_options *options, struct sam3_error *err) {
+  return options->schedule == SAM3_SCHEDULE_SPLIT
+             ? fail(err, SAM3_ERR_UNSUPPORTED,
+                    "schedule split: a launcher's processes share no memory, so that each request is one process's "
+                    "alone: take replicate or auto, or one process with several devices")
+             : SAM3_OK;
 }
 
 /* ----------------------------------------------------------------------------------------- device */

@@ -10,6 +10,7 @@ struct serve_options {
   void *user;
   const char *model; /* path that `model_path` came to */
   bool demo;
+  const struct sam3_launch *launch;
   const char *vocabulary; /* JSON array of the concepts that the model knows; NULL: any */
   const char *samples;    /* directory of sample images with samples.json, or NULL */
   /* Lines for people. */

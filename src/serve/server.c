@@ -149,9 +149,12 @@ static sam3_status device_names(const struct settings *settings, char names[][64
   return SAM3_OK;
 }
 
+/* *engine stays NULL in a launcher's rank other than 0, which works for that one's engine until it is closed. */
 static sam3_status open_engine(struct server *server, sam3_engine **engine, struct sam3_error *err) {
   const struct settings *s = &server->settings;
+  struct sam3_launch launch = *server->options->launch;
   size_t n = s->device_ids.count;
+  launch.port = (int)s->master_port;
   char(*names)[64] = mem_zeroed(n + 1, sizeof *names);
   const char **list = mem_zeroed(n + 1, sizeof *list);
   sam3_status status = names && list ? device_names(s, names, list, err) : fail_memory(err, n * 64, "device_ids");
@@ -162,10 +165,12 @@ static sam3_status open_engine(struct server *server, sam3_engine **engine, stru
                                         .schedule = (sam3_schedule)s->schedule,
                                         .queue_requests = s->queue_requests,
                                         .queue_bytes = s->queue_bytes,
-                                        .cache_bytes = s->cache_bytes};
+                                        .cache_bytes = s->cache_bytes,
+                                        .launch = &launch};
   *engine = NULL;
   if (status == SAM3_OK)
-    status = sam3_engine_open(server->options->model, &options, engine, err);
+    status = launch.rank > 0 ? sam3_launch_serve(&launch, server->options->model, &options, err)
+                             : sam3_engine_open(server->options->model, &options, engine, err);
   free(names);
   free(list);
   return status;
@@ -253,9 +258,19 @@ static void stop(struct server *server) {
   images_close(server->images);
 }
 
+/* No server: the work of a launcher's rank other than 0. */
+static sam3_status serve_rank_0(struct server *server, struct sam3_error *err) {
+  sam3_engine *none;
+  sam3_status status = open_engine(server, &none, err);
+  settings_free(&server->settings);
+  return status;
+}
+
 sam3_status serve_run(const struct serve_options *options, struct sam3_error *err) {
   struct server server = {.options = options, .began = now_seconds()};
   TRY(options->settings(options->user, &server.settings, err));
+  if (options->launch->rank > 0)
+    return serve_rank_0(&server, err);
   pthread_rwlock_init(&server.changing, NULL);
   pthread_mutex_init(&server.jobs_lock, NULL);
   const struct settings *s = &server.settings;

@@ -13,6 +13,7 @@
 #include "base/memory.h"
 
 static const char *const schedules[] = {"auto", "replicate", "split", NULL}; /* in the order of sam3_schedule */
+static const char *const launchers[] = {"auto", "none", "env", NULL};        /* in the order of sam3_launcher */
 static const char *const dtypes[] = {"f32", "bf16", "f16", NULL};            /* in the order of sam3_dtype */
 
 #define AT(field) offsetof(struct settings, field)
@@ -29,8 +30,10 @@ const struct setting all_settings[] = {
     {"schedule", "NAME", "auto", "how devices share work: auto, replicate or split", SETTING_CHOICE, AT(schedule),
      .names = schedules},
     {"dtype", "NAME", "f32", "what to compute in: f32, bf16 or f16", SETTING_CHOICE, AT(dtype), .names = dtypes},
-    {"master_port", "PORT", "29500", "where processes of several machines meet", SETTING_COUNT, AT(master_port), 1,
-     65535},
+    {"launcher", "NAME", "auto", "whether torchrun, mpirun or srun has started this: auto, none, or env: believe RANK",
+     SETTING_CHOICE, AT(launcher), .names = launchers},
+    {"master_port", "PORT", "29500", "where a launcher's processes meet; where MASTER_PORT is set, the port above it",
+     SETTING_COUNT, AT(master_port), 1, 65535},
     {"host", "ADDRESS", "127.0.0.1", "the address to serve on; 0.0.0.0 is every one", SETTING_TEXT, AT(host)},
     {"port", "PORT", "7860", "the port to serve on; 0 takes a free one", SETTING_COUNT, AT(port), 0, 65535},
     {"threshold", "SCORE", "0.5", "for requests that name none, 0 to 1", SETTING_NUMBER, AT(threshold), 0, 1},

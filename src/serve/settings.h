@@ -17,6 +17,7 @@ struct settings {
   bool use_ddp;
   uint64_t schedule; /* sam3_schedule */
   uint64_t dtype;    /* sam3_dtype */
+  uint64_t launcher; /* sam3_launcher */
   uint64_t master_port;
   char *host;
   uint64_t port;

@@ -309,7 +309,7 @@ class Torchrun(Case):
         for size in (2, 3):
             with self.subTest(size):
                 done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--no-python", "--nproc_per_node",
-                                       str(size), PROGRAM, self.model, "6"], env=self.environment(),
+                                       str(size), "--master_port", str(self.port - 1), PROGRAM, self.model, "6"], env=self.environment(),
                                       capture_output=True, text=True, timeout=120)
                 self.assertEqual(done.returncode, 0, done.stderr)
                 self.assertIn(f"ready {size}", done.stdout)
