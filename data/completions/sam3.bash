@@ -13,6 +13,7 @@ _sam3() {
   -d | --device) COMPREPLY=($(compgen -W 'cpu cpu:0 cpu:0,cpu:1 ref' -- "$cur")) && return ;;
   --parallel) COMPREPLY=($(compgen -W 'auto threads processes' -- "$cur")) && return ;;
   --schedule) COMPREPLY=($(compgen -W 'auto replicate split' -- "$cur")) && return ;;
+  --launcher) COMPREPLY=($(compgen -W 'auto none env' -- "$cur")) && return ;;
   --masks) [[ $command == segment ]] && COMPREPLY=($(compgen -d -- "$cur")) && return ;;
   -p | --prompt | --box | --not-box | -t | --threshold | -n | --runs | --max-pixels | --workers) return ;;
   esac
@@ -21,11 +22,11 @@ _sam3() {
     case $command in
     segment)
       flags="$model -p --prompt --box --not-box --prompts -t --threshold --json -o --output --format --overlay
-        --masks --max-pixels -q --quiet --parallel --schedule"
+        --masks --max-pixels -q --quiet --parallel --schedule --launcher"
       ;;
     batch)
       flags="$model -p --prompt --box --not-box --prompts -t --threshold --list -o --output --format --overlay
-        --masks --keep-ending --retry-failed --restart --workers --max-pixels -q --quiet --parallel --schedule"
+        --masks --keep-ending --retry-failed --restart --workers --max-pixels -q --quiet --parallel --schedule --launcher"
       ;;
     top) flags='--once --json' ;;
     info) flags="$model --tensors --json" ;;

@@ -40,6 +40,7 @@ complete -c sam3 -n '__sam3_in bench' -l image -r -d image
 complete -c sam3 -n '__sam3_in bench' -s n -l runs -x -d 'how many runs'
 complete -c sam3 -n '__sam3_in segment batch' -l parallel -x -a 'auto threads processes' -d 'workers are'
 complete -c sam3 -n '__sam3_in segment batch' -l schedule -x -a 'auto replicate split' -d 'images go'
+complete -c sam3 -n '__sam3_in segment batch' -l launcher -x -a 'auto none env' -d 'started by torchrun, mpirun, srun'
 complete -c sam3 -n '__sam3_in batch' -l list -r -d 'more inputs, one a line'
 complete -c sam3 -n '__sam3_in batch' -l overlay -d 'images with masks drawn on them'
 complete -c sam3 -n '__sam3_in batch' -l masks -d 'a PNG for each mask'

@@ -79,7 +79,8 @@ extern const struct argp model_argp;
 struct engine_flags {
   sam3_parallel parallel;
   sam3_schedule schedule;
-  sam3_launcher launcher;
+  sam3_launcher launcher; /* or $SAM3_LAUNCHER */
+  bool launcher_given;
   struct sam3_launch launch; /* from begin_launch() on */
 };
 extern const struct argp engine_argp;

@@ -148,12 +148,13 @@ static error_t parse_engine(int key, char *value, struct argp_state *state) {
   struct engine_flags *flags = state->input;
   const char *set = getenv("SAM3_LAUNCHER");
   switch (key) {
-  case ARGP_KEY_INIT:
-    if (set && *set)
-      flags->launcher = (sam3_launcher)parse_choice(state, "$SAM3_LAUNCHER", set, launchers);
-    return 0;
   case KEY_LAUNCHER:
     flags->launcher = (sam3_launcher)parse_choice(state, "--launcher", value, launchers);
+    flags->launcher_given = true;
+    return 0;
+  case ARGP_KEY_END:
+    if (!flags->launcher_given && set && *set)
+      flags->launcher = (sam3_launcher)parse_choice(state, "$SAM3_LAUNCHER", set, launchers);
     return 0;
   case KEY_PARALLEL:
     flags->parallel = (sam3_parallel)parse_choice(state, "--parallel", value, parallel);

@@ -303,7 +303,7 @@ class Trouble(Case):
         self.end(second, 1, "rank 0 ended unexpectedly")
 
 
-@unittest.skipUnless(importlib.util.find_spec("torch"), "no torchrun here")
+@unittest.skipUnless(importlib.util.find_spec("torch"), "torch, and with it torchrun, is not installed")
 class Torchrun(Case):
     def test_torchrun(self):
         for size in (2, 3):
