@@ -4,7 +4,7 @@ _sam3() {
   local model='-m --model -d --device --dtype'
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then
-    COMPREPLY=($(compgen -W 'segment batch top info devices bench tokenize convert help version --help --version' -- "$cur"))
+    COMPREPLY=($(compgen -W 'segment batch serve top info devices bench tokenize convert help version --help --version' -- "$cur"))
     return
   fi
   case $prev in
@@ -28,6 +28,12 @@ _sam3() {
       flags="$model -p --prompt --box --not-box --prompts -t --threshold --list -o --output --format --overlay
         --masks --keep-ending --retry-failed --restart --workers --max-pixels -q --quiet --parallel --schedule --launcher"
       ;;
+    serve)
+      flags="-c --config -m --model -d --device --api-keys --batch-size-per-gpu --cache-bytes --cors-origins --device-ids --drain-seconds
+        --dtype --host --image-bytes --log-file --master-port --max-body-bytes --max-connections
+        --max-pixels --max-prompts --model-path --num-workers --port --queue-bytes --queue-requests
+        --request-seconds --schedule --threshold --upload-seconds --use-ddp"
+      ;;
     top) flags='--once --json' ;;
     info) flags="$model --tensors --json" ;;
     devices) flags=--json ;;
@@ -37,7 +43,7 @@ _sam3() {
     esac
     COMPREPLY=($(compgen -W "$flags -h --help" -- "$cur"))
   elif [[ $command == help ]]; then
-    COMPREPLY=($(compgen -W 'segment batch top info devices bench tokenize convert' -- "$cur"))
+    COMPREPLY=($(compgen -W 'segment batch serve top info devices bench tokenize convert' -- "$cur"))
   else
     COMPREPLY=($(compgen -f -- "$cur"))
   fi

@@ -209,6 +209,17 @@ static bool await_answer(struct remote *r, const struct task *task, struct wire 
   }
 }
 
+/* Results for each prompt, and masks in them unless another rank of a split has those. */
+static bool answers(const struct sam3_results *results, const struct task *task) {
+  if (!results || results->n_items != task->n_prompts)
+    return false;
+  for (size_t i = 0; i < results->n_items && !task->split; i++)
+    for (size_t k = 0; k < results->items[i].n_detections; k++)
+      if (results->items[i].detections[k].mask.n_counts == 0)
+        return false;
+  return true;
+}
+
 static sam3_status remote_run(struct runner *runner, const struct task *task, struct sam3_results **results,
                               struct task_report *report, struct sam3_error *err) {
   struct remote *r = (struct remote *)runner;
@@ -225,7 +236,7 @@ static sam3_status remote_run(struct runner *runner, const struct task *task, st
   sam3_status status = SAM3_OK;
   if (wire.kind == WIRE_DONE) {
     *results = wire_get_results(&wire);
-    if (!*results || (*results)->n_items != task->n_prompts) {
+    if (!answers(*results, task)) {
       sam3_results_free(*results);
       *results = NULL;
       r->base.lost = true;

@@ -22,7 +22,7 @@ EXAMPLE = pathlib.Path(sys.argv.pop(1)).resolve()
 
 class Commands(Case):
     def test_help(self):
-        commands = ["segment", "batch", "top", "info", "devices", "bench", "tokenize", "convert"]
+        commands = ["segment", "batch", "serve", "top", "info", "devices", "bench", "tokenize", "convert"]
         for arguments in (["--help"], ["-h"], ["help"]):
             text = self.check(0, *arguments).stdout
             for command in commands:
@@ -46,11 +46,11 @@ class Commands(Case):
         self.assertNotIn("did you mean", self.check(2, "frobnicate-it").stderr)
 
     def test_every_command_refuses_unknown_flags(self):
-        for command in ("segment", "batch", "top", "info", "devices", "bench", "tokenize", "convert"):
+        for command in ("segment", "batch", "serve", "top", "info", "devices", "bench", "tokenize", "convert"):
             self.check(2, command, "--frob", says="--frob")
 
     def test_man_page_and_completions_know_every_flag(self):
-        for command in ("segment", "batch", "top", "info", "devices", "bench", "tokenize", "convert"):
+        for command in ("segment", "batch", "serve", "top", "info", "devices", "bench", "tokenize", "convert"):
             flags = set(re.findall(r"--[a-z][a-z-]+", self.check(0, command, "--help").stdout)) - {"--help"}
             for name, text in (("man page", (ROOT / "docs/man/sam3.1").read_text().replace("\\-", "-")),
                                *((p.name, p.read_text()) for p in sorted((ROOT / "data/completions").iterdir()))):
