@@ -13,7 +13,8 @@ LONG = {
 FORMATTER = "14."
 
 root = pathlib.Path(sys.argv[1])
-ours = [p for d in ("src", "include", "tests", "docs", "bench", "tools", "models") for p in sorted((root / d).rglob("*"))]
+ours = [p for d in ("src", "include", "tests", "docs", "bench", "tools", "models") for p in sorted((root / d).rglob("*"))
+        if "node_modules" not in p.parts]
 code = [p for p in ours if p.suffix in (".c", ".h")]
 wrong = []
 for path in [p for p in ours if p.suffix in (".c", ".h", ".py", ".sh", ".js", ".css", ".cu")]:
