@@ -21,6 +21,8 @@ sam3_status device_open(const char *name, sam3_dtype dtype, struct device **dev,
     return ref_open(dev, err);
   if (strncmp(name, "cpu", 3) == 0 && (name[3] == '\0' || name[3] == ':'))
     return cpu_open(name, dtype, dev, err);
+  if (strncmp(name, "cuda", 4) == 0)
+    return fail(err, SAM3_ERR_DEVICE, "%s: this sam3 computes on CPUs only (docs/gpu.md)", name);
   return fail(err, SAM3_ERR_DEVICE, "unknown device \"%s\": use cpu, cpu:0, cpu:0-3 or ref", name);
 }
 
