@@ -139,6 +139,9 @@ class Server:
         except OSError:
             return []
 
+    def files(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
     def memory(self):
         """MB that server and workers have of their own: without files that are mapped (the weights)."""
         total = 0
@@ -386,7 +389,7 @@ class Load:
         kinds, weights = zip((self.plain, 60), (self.job, 10), (self.slow, 6), (self.half, 6), (self.leave, 10), (self.wrong, 8))
         c = self.connection()
         await self.rest(begins)
-        while not self.ending:
+        while not self.ended.is_set():
             sent, kind = time.monotonic(), self.random.choices(kinds, weights)[0]
             self.counts["sent"] += 1
             try:
@@ -409,63 +412,80 @@ class Load:
             pass
 
     async def killer(self):
-        while not self.ending:
+        while not self.ended.is_set():
             await self.rest(self.options.kill)
             workers = self.server.workers()
-            if workers and not self.ending:
+            if workers and not self.ended.is_set():
                 os.kill(self.random.choice(workers), signal.SIGKILL)
                 self.counts["workers killed"] += 1
 
     async def watch(self, memory):
         began = time.monotonic()
-        while not self.ending:
+        while not self.ended.is_set():
             memory.append((time.monotonic() - began, self.server.memory()))
             await self.rest(0.25)
 
     # ---- all of it ----
 
-    async def settle(self):
-        """What the server still holds when all have left, but for what it keeps on purpose."""
+    async def settle(self, files):
+        """When all have left, the server holds nothing but what it keeps on purpose."""
         for _ in range(200):
             text = (await self.get("/metrics")).body.decode()
             held = {name: float(value) for name, value in (line.split() for line in text.splitlines() if line[0] != "#")
                     if name in ("sam3_queued_requests", "sam3_running_requests", "sam3_body_bytes", "sam3_jobs")}
+            held["files"] = max(0, self.server.files() - files - 2)  # the last connection's may be open still
             if not any(held.values()):
                 return
             await asyncio.sleep(0.1)
         self.complain(f"the server still holds {held}")
 
+    async def load(self, seconds, memory):
+        """All clients for a while; returns their tasks, told to come to an end."""
+        pause = self.options.connections / (self.options.load * self.rate)
+        self.ended.clear()
+        tasks = [self.client(self.random.random() * min(pause, 2), pause) for _ in range(self.options.connections)]
+        if memory is not None:
+            tasks.append(self.watch(memory))
+        if self.options.kill:
+            tasks.append(self.killer())
+        tasks = [asyncio.create_task(task) for task in tasks]
+        await asyncio.sleep(seconds)
+        return tasks
+
     async def run(self):
-        options, result = self.options, {}
+        options, result, memory = self.options, {}, []
         await self.learn()
         result["overhead_ms"] = await self.overhead(30)
-        result["capacity_per_s"] = capacity = await self.capacity(options.measure)
-        memory = []
-        pause = options.connections / (options.load * capacity)
+        self.rate = await self.capacity(options.measure)
+        files = self.server.files()
         probe = await asyncio.create_subprocess_exec(sys.executable, __file__, "--probe", str(self.server.port),
                                                      "--seconds", str(options.seconds), stdout=subprocess.PIPE)
-        tasks = [asyncio.create_task(self.client(self.random.random() * min(pause, 2), pause))
-                 for _ in range(options.connections)]
-        watch = asyncio.create_task(self.watch(memory))
-        if options.kill:
-            tasks.append(asyncio.create_task(self.killer()))
-        await asyncio.sleep(options.seconds)
+        tasks = await self.load(options.seconds, memory)
+        self.ended.set()
+        result["capacity_per_s"] = round(self.rate, 1)
+        result["offered_per_s"] = round(self.counts["sent"] / options.seconds, 1)
         result["probe"] = json.loads((await probe.communicate())[0])
-        result["offered_per_s"] = self.counts["sent"] / options.seconds
+        await asyncio.gather(*tasks)
+        await self.settle(files)
         stats = json.loads((await self.get("/v1/devices")).body)
         result["restarts"] = sum(w["restarts"] for w in stats["workers"])
+        result["memory"] = trend(memory)
+        return result | await self.end()
+
+    async def end(self):
+        """SIGTERM under load."""
+        tasks = await self.load(2, None)
+        before = sum(self.counts[k] for k in ("ok", 429, 503))
         self.server.process.send_signal(signal.SIGTERM)
         self.ending = time.monotonic()
         self.ended.set()
-        before = sum(self.counts[k] for k in ("ok", 429, 503))
         status = await asyncio.to_thread(self.server.process.wait, 120)
-        result["drain_s"] = time.monotonic() - self.ending
-        await asyncio.gather(*tasks, watch)
-        result["answered_after_sigterm"] = sum(self.counts[k] for k in ("ok", 429, 503)) - before
+        drain = time.monotonic() - self.ending
+        await asyncio.gather(*tasks)
         if status:
             self.complain(f"the server ended with {status}: {self.server.output()[-1000:]}")
-        result["memory"] = trend(memory)
-        return result
+        return {"drain_s": round(drain, 3),
+                "answered_after_sigterm": sum(self.counts[k] for k in ("ok", 429, 503)) - before}
 
 
 def trend(samples):
