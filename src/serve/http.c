@@ -293,10 +293,31 @@ static bool authorized(struct request *request) {
   return key_allowed(request->server, key ? key : "");
 }
 
+/* A page of another server, or one that has taken a name of its own for this server, is refused. */
+static void check_page(struct request *request) {
+  static const char *const safe[] = {"GET", "HEAD", "OPTIONS"};
+  const struct settings *s = &request->server->settings;
+  const char *host = header(request, "Host");
+  if (host && !host_allowed(&s->allowed_hosts, host)) {
+    respond_problem(request, PROBLEM_MISDIRECTED,
+                    "this server is not known as '%.100s'; the setting allowed_hosts gives it more names", host);
+    return;
+  }
+  for (size_t i = 0; i < sizeof safe / sizeof *safe; i++)
+    if (strcmp(request->method, safe[i]) == 0)
+      return;
+  if (*request->origin && !origin_in(&s->cors_origins, request->origin) && !origin_is_host(request->origin, host))
+    respond_problem(request, PROBLEM_FORBIDDEN,
+                    "a page of '%.100s' may not do this; the setting cors_origins names those that may",
+                    request->origin);
+}
+
 /* What the headers already tell. */
 static void check(struct request *request) {
   struct server *server = request->server;
-  find_route(request);
+  check_page(request);
+  if (!request->answered)
+    find_route(request);
   if (request->answered)
     return;
   int flags = (int)request->route->flags;

@@ -13,11 +13,13 @@ static const struct {
 } problems[] = {
     [PROBLEM_BAD_REQUEST] = {400, "bad-request", "The request is malformed"},
     [PROBLEM_UNAUTHORIZED] = {401, "unauthorized", "An API key is needed"},
+    [PROBLEM_FORBIDDEN] = {403, "forbidden", "Pages of this origin may not do this"},
     [PROBLEM_NOT_FOUND] = {404, "not-found", "There is nothing here"},
     [PROBLEM_METHOD] = {405, "method-not-allowed", "The method does not apply here"},
     [PROBLEM_TIMEOUT] = {408, "timeout", "It took too long"},
     [PROBLEM_TOO_LARGE] = {413, "too-large", "The request is over a limit"},
     [PROBLEM_MEDIA] = {415, "unsupported-media", "The media type is not supported"},
+    [PROBLEM_MISDIRECTED] = {421, "misdirected", "This is not the server of that name"},
     [PROBLEM_UNPROCESSABLE] = {422, "unprocessable", "The request cannot be done as it is"},
     [PROBLEM_QUEUE_FULL] = {429, "queue-full", "Too many requests wait"},
     [PROBLEM_UNAVAILABLE] = {503, "unavailable", "The server cannot do this now"},
@@ -63,13 +65,6 @@ enum problem problem_of(sam3_status status) {
   return PROBLEM_INTERNAL;
 }
 
-static bool origin_allowed(const struct server *server, const char *origin) {
-  for (size_t i = 0; i < server->settings.cors_origins.count; i++)
-    if (strcmp(server->settings.cors_origins.items[i], origin) == 0)
-      return true;
-  return false;
-}
-
 void add_headers(const struct request *request, struct MHD_Response *response) {
   static const char *const all[][2] = {
       {"Content-Security-Policy", "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
@@ -86,7 +81,7 @@ void add_headers(const struct request *request, struct MHD_Response *response) {
   const char *origin = request->origin; /* the connection may be gone */
   if (request->server->settings.cors_origins.count)
     MHD_add_response_header(response, "Vary", "Origin");
-  if (*origin && origin_allowed(request->server, origin)) {
+  if (*origin && origin_in(&request->server->settings.cors_origins, origin)) {
     MHD_add_response_header(response, "Access-Control-Allow-Origin", origin);
     if (strcmp(request->method, "OPTIONS") == 0) {
       MHD_add_response_header(response, "Access-Control-Allow-Methods", "GET, POST, DELETE");

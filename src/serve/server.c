@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -72,6 +73,8 @@ static void reload(struct server *server) {
   log_event(server->log, "info", "settings read again: api_keys, threshold");
 }
 
+#define OTHER_DESCRIPTORS 512 /* of workers, files and the server itself */
+
 /* ---- signals: each writes its number into a pipe ---- */
 
 static int signal_pipe[2] = {-1, -1};
@@ -90,7 +93,17 @@ static sam3_status catch_signals(struct sam3_error *err) {
   sigaction(SIGTERM, &action, NULL);
   sigaction(SIGINT, &action, NULL);
   sigaction(SIGHUP, &action, NULL);
+  signal(SIGPIPE, SIG_IGN); /* whoever reads the log may leave */
   return SAM3_OK;
+}
+
+/* Every connection is a descriptor; shells give 1024 where more are allowed. */
+static void allow_descriptors(rlim_t wanted) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < wanted) {
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
 }
 
 /* The next signal; 0 after `seconds` without one (negative: however long). 255 comes from the engine's thread. */
@@ -287,6 +300,7 @@ sam3_status serve_run(const struct serve_options *options, struct sam3_error *er
     status = log_open(s->log_file, &server.log, err);
   if (status == SAM3_OK)
     status = catch_signals(err);
+  allow_descriptors(s->max_connections + OTHER_DESCRIPTORS);
   if (status == SAM3_OK)
     status = images_open(s->image_bytes, s->max_pixels, &server.images, err);
   if (status == SAM3_OK)

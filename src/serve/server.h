@@ -26,11 +26,13 @@ enum problem {
   PROBLEM_NONE,
   PROBLEM_BAD_REQUEST,
   PROBLEM_UNAUTHORIZED,
+  PROBLEM_FORBIDDEN,
   PROBLEM_NOT_FOUND,
   PROBLEM_METHOD,
   PROBLEM_TIMEOUT,
   PROBLEM_TOO_LARGE,
   PROBLEM_MEDIA,
+  PROBLEM_MISDIRECTED,
   PROBLEM_UNPROCESSABLE,
   PROBLEM_QUEUE_FULL,
   PROBLEM_UNAVAILABLE,
@@ -128,7 +130,7 @@ struct request {
   bool ping;                      /* a stream: say something, so that the connection stays */
   unsigned status;
   struct MHD_Response *response;
-  char allow[40], origin[128];
+  char allow[40], origin[300];
 
   struct job *job; /* listens to it */
   struct request *next_listener;
@@ -176,6 +178,16 @@ __attribute__((format(printf, 3, 4))) void respond_problem(struct request *reque
 void respond_error(struct request *request, const struct sam3_error *err);
 /* What every answer carries. */
 void add_headers(const struct request *request, struct MHD_Response *response);
+
+/* ---- who may ask from a browser (origin.c) ---- */
+
+#define HOST_SIZE 256
+
+/* Whether a Host header names this server: by address, as localhost, or by a name of `allowed` ("*": any). */
+bool host_allowed(const struct text_list *allowed, const char *host);
+bool origin_in(const struct text_list *origins, const char *origin);
+/* Whether a page of this origin came from this server, whose name is in the Host header. */
+bool origin_is_host(const char *origin, const char *host);
 
 /* ---- endpoints ---- */
 

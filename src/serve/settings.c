@@ -39,6 +39,8 @@ const struct setting all_settings[] = {
     {"threshold", "SCORE", "0.5", "for requests that name none, 0 to 1", SETTING_NUMBER, AT(threshold), 0, 1},
     {"log_file", "PATH", "", "the log, JSON lines (default: standard error)", SETTING_TEXT, AT(log_file)},
     {"api_keys", "LIST", "[]", "keys, one of which a request to /v1 must have", SETTING_LIST, AT(api_keys)},
+    {"allowed_hosts", "LIST", "[]", "names of this server, beside its addresses and localhost; * is any", SETTING_LIST,
+     AT(allowed_hosts)},
     {"cors_origins", "LIST", "[]", "origins whose pages may call this server", SETTING_LIST, AT(cors_origins)},
     {"queue_requests", "N", "256", "requests that may wait", SETTING_COUNT, AT(queue_requests), 1, 1e6},
     {"queue_bytes", "BYTES", "1000000000", "of requests that arrive or wait", SETTING_COUNT, AT(queue_bytes), 1e6,

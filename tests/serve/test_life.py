@@ -24,7 +24,7 @@ def serve(*flags, env=None):
 
 def multipart(server, image, prompts, threshold="0"):
     body, kind = harness.form({"image": image, "prompts": json.dumps(prompts), "threshold": threshold})
-    return (f"POST /v1/segment HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body
+    return (f"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body
 
 
 class Clients(unittest.TestCase):
@@ -46,7 +46,7 @@ class Clients(unittest.TestCase):
         jobs = [self.server.start_job(image, threshold=0) for _ in range(2)]  # one runs, the others wait
         with self.server.socket() as queued:
             body = json.dumps({"prompts": LONG, "threshold": 0}).encode()
-            queued.sendall(f"POST /v1/images/{image}/segment HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+            queued.sendall(f"POST /v1/images/{image}/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                            f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
             self.server.wait("three jobs", lambda: (lambda s: s["queued"] + s["running"] == 3)(self.server.stats()))
         self.server.wait("the queued one is cancelled", lambda: self.server.stats()["cancelled"] == before + 1, 2)
@@ -145,7 +145,7 @@ class Clients(unittest.TestCase):
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             s.connect(("127.0.0.1", self.server.port))
-            s.sendall(multipart(self.server, LARGE, LONG[:4]) + b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            s.sendall(multipart(self.server, LARGE, LONG[:4]) + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             self.server.wait("answered", lambda: self.server.stats()["running"] == 0)
             self.assertEqual(self.server.segment(DOG).status, 200)
             got = b""
@@ -155,7 +155,7 @@ class Clients(unittest.TestCase):
 
     def test_garbage(self):
         for text in (b"\0" * 5000, b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 9000 + b"\r\n",
-                     b"POST /v1/segment HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n", b"\x16\x03\x01\x02\x00"):
+                     b"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", b"\x16\x03\x01\x02\x00"):
             with self.server.socket() as s:
                 s.settimeout(2)
                 try:
@@ -224,6 +224,43 @@ class Limits(unittest.TestCase):
         self.assertEqual((answer.status, answer.headers["Access-Control-Allow-Origin"]), (204, "https://good.example"))
         self.assertEqual(server.stop(), 0)
 
+    def test_names_of_the_server(self):
+        server = Server("--allowed-hosts", "sam.example,Other.example", "--cors-origins", "https://good.example", "--api-keys", "k")
+        key = {"X-API-Key": "k"}
+        for host, good in (("127.0.0.1", True), ("192.168.1.20:7860", True), ("[::1]:7860", True), ("localhost:1", True),
+                           ("LocalHost", True), ("sam.example", True), ("SAM.example:443", True), ("other.example", True),
+                           ("evil.example", False), ("sam.example.evil.example", False), ("127.0.0.1.evil.example", False),
+                           ("evil.example:7860", False), ("[::1].evil.example", False), ("[evil.example]", False),
+                           ("127.0.0.1:80:80", False), ("localhost:evil", False), ("::1", False), ("0x7f000001", False),
+                           ("a" * 2000, False), ("*", False)):
+            with self.subTest(host=host):
+                for path in ("/", "/v1/devices", "/metrics", "/nothing"):
+                    answer = server.request("GET", path, headers={"Host": host} | key)
+                    self.assertEqual(answer.status == 421, not good, answer.body)
+                    if not good:
+                        self.assertEqual(answer.json()["type"], "/problems/misdirected")
+                        self.assertIn("allowed_hosts", answer.json()["detail"])
+        here = f"http://127.0.0.1:{server.port}"
+        for origin, good in ((None, True), (here, True), (here.replace("http", "https"), True), ("https://good.example", True),
+                             ("http://good.example", False), ("https://evil.example", False), ("null", False),
+                             ("http://127.0.0.1:1", False), (here + ".evil.example", False), (here + "/", False), ("x" * 2000, False)):
+            with self.subTest(origin=origin):
+                headers = key | ({"Origin": origin} if origin else {})
+                answer = server.segment(DOG, headers=headers)
+                self.assertEqual(answer.status, 200 if good else 403, answer.body)
+                self.assertEqual(server.request("DELETE", "/v1/images/x", headers=headers).status, 404 if good else 403)
+                self.assertEqual(server.request("GET", "/v1/model", headers=headers).status, 200)
+                if not good:
+                    self.assertEqual(answer.json()["type"], "/problems/forbidden")
+                    self.assertIn("cors_origins", answer.json()["detail"])
+        with server.socket() as s:  # an old client that names none
+            s.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            self.assertIn(b" 200 ", s.recv(1000))
+        self.assertEqual(server.stop(), 0)
+        server = Server("--allowed-hosts", "*")
+        self.assertEqual(server.request("GET", "/v1/model", headers={"Host": "any.example"}).status, 200)
+        self.assertEqual(server.stop(), 0)
+
     def test_processes(self):
         server = Server("-d", "cpu:0,cpu:1", "--schedule", "replicate")
         stats = server.stats()
@@ -260,7 +297,7 @@ class End(unittest.TestCase):
             server.start_job(image, threshold=0)
         waiting = server.socket()
         body = json.dumps({"prompts": LONG}).encode()
-        waiting.sendall(f"POST /v1/images/{image}/segment HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        waiting.sendall(f"POST /v1/images/{image}/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                         f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
         server.wait("six jobs", lambda: (lambda s: s["queued"] + s["running"] == 6)(server.stats()))
         began = time.monotonic()
