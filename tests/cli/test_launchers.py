@@ -39,7 +39,7 @@ class Launched(Case):
 
     def variables(self, rank, **more):
         local = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1",
-                 "MASTER_PORT": self.port - 1, "SAM3_LAUNCH_SECONDS": 20, **more}
+                 "MASTER_PORT": self.port - 1, "SAM3_LAUNCH_SECONDS": 60, **more}
         return {name: str(value) for name, value in local.items() if value is not None}
 
     def rank(self, rank, *arguments, **more):
@@ -53,7 +53,7 @@ class Launched(Case):
     def both(self, *arguments, code=0, **more):
         """Runs two ranks to their end; their (stdout, stderr)."""
         second, first = (self.rank(i, *arguments, **more) for i in (1, 0))
-        ends = [process.communicate(timeout=60) for process in (first, second)]  # what rank 1 says fits into the pipe
+        ends = [process.communicate(timeout=200) for process in (first, second)]  # what rank 1 says fits into the pipe
         self.assertEqual([first.returncode, second.returncode], [code, code], ends)
         return ends
 
@@ -76,7 +76,7 @@ class Launched(Case):
         for flags, more in (([], {}), (["--launcher", "none"], dict(TORCHELASTIC_RUN_ID="x")),
                             ([], dict(TORCHELASTIC_RUN_ID="x", SAM3_LAUNCHER="none"))):
             process = self.rank(1, "segment", STREET, *CARS, *flags, **more)
-            self.assertEqual(process.communicate(timeout=60)[0], wanted)
+            self.assertEqual(process.communicate(timeout=200)[0], wanted)
 
     def test_wrong_use(self):
         self.check(2, "segment", STREET, *CARS, "--launcher", "mpi", says="--launcher mpi: not one of auto, none, env")
@@ -92,7 +92,7 @@ class Launched(Case):
         with socket.create_server(("127.0.0.1", self.port)):
             for command in (["segment", STREET, *CARS], ["serve", "--port", "0"]):
                 process = self.rank(0, *command, SAM3_LAUNCHER="env")
-                out, err = process.communicate(timeout=60)
+                out, err = process.communicate(timeout=200)
                 self.assertEqual((process.returncode, out), (1, ""), err)
                 self.assertRegex(err, rf"port {self.port}, .* is taken by process {os.getpid()} .*SAM3_MASTER_PORT.*MASTER_PORT")
 
@@ -131,14 +131,14 @@ class Launched(Case):
         self.assertEqual([r["detections"] for r in self.ask(address, "/v1/segment", body)["results"]],
                          [r["detections"] for r in json.loads(self.alone())["results"]])
         first.send_signal(signal.SIGTERM)
-        self.assertEqual([p.wait(30) for p in (first, second)], [0, 0], second.stderr.read())
+        self.assertEqual([p.wait(100) for p in (first, second)], [0, 0], second.stderr.read())
         self.assertEqual((second.stdout.read(), second.stderr.read()), ("", ""))
 
     @unittest.skipUnless(importlib.util.find_spec("torch"), "torch, and with it torchrun, is not installed")
     def test_torchrun(self):
         done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--no-python", "--nproc_per_node", "2",
                                "--master_port", str(self.port - 1), PROGRAM, "segment", str(STREET), *CARS],
-                              cwd=self.cwd, env=self.environment(), capture_output=True, text=True, timeout=120)
+                              cwd=self.cwd, env=self.environment(), capture_output=True, text=True, timeout=200)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(done.stdout, self.alone())
         self.assertIn("rank 0 of 2 (torchrun)", done.stderr)
