@@ -61,7 +61,7 @@ export class Stage {
     });
     try {
       if (options.get('viewer') === '2d') throw new Error('asked for');
-      return new GlViewer(canvas, Number(options.get('tile')) || undefined);
+      return new GlViewer(canvas, Number(options.get('tile')) || undefined, options.get('viewer') === 'webgl2');
     } catch {
       // A canvas that has had one kind of context cannot have another.
       const fresh = /** @type {HTMLCanvasElement} */ (canvas.cloneNode());

@@ -80,18 +80,29 @@ function compile(gl, type, source) {
   return shader;
 }
 
+/** Browsers tell by failIfMajorPerformanceCaveat as well, but not all, not always. @param {WebGL2RenderingContext} gl */
+function inSoftware(gl) {
+  const unmasked = gl.getExtension('WEBGL_debug_renderer_info')?.UNMASKED_RENDERER_WEBGL ?? gl.RENDERER;
+  return /swiftshader|llvmpipe|softpipe|software|basic render/i.test(String(gl.getParameter(unmasked)));
+}
+
 export class GlViewer {
   kind = 'webgl2';
   /** @type {Tile[]} */ #tiles = [];
 
   /**
-   * Throws when there is no WebGL2.
+   * Throws when there is no WebGL2, or only one without a GPU, where a canvas is several times as fast.
    * @param {HTMLCanvasElement} canvas
    * @param {number} [largestTile] for tests; the device's own limit otherwise
+   * @param {boolean} [slow] whether one without a GPU will do
    */
-  constructor(canvas, largestTile = Infinity) {
+  constructor(canvas, largestTile = Infinity, slow = false) {
     const gl = canvas.getContext('webgl2', { alpha: true, antialias: false, depth: false, powerPreference: 'low-power' });
     if (!gl) throw new Error('no WebGL2');
+    if (!slow && inSoftware(gl)) {
+      gl.getExtension('WEBGL_lose_context')?.loseContext();
+      throw new Error('WebGL2 without a GPU');
+    }
     this.canvas = canvas;
     this.gl = gl;
     this.largestTile = Math.min(largestTile, gl.getParameter(gl.MAX_TEXTURE_SIZE));

@@ -1,17 +1,36 @@
 /**
- * Draws without WebGL2: the picture with its masks is composed once after each change, and moved about as one image.
- * Pan and zoom cost the same as with WebGL2; a change of colours costs the whole picture, in slices.
+ * Draws without a GPU: the picture with its masks is composed once after each change, and moved about as one image.
+ * A frame then costs the pixels of the stage, whatever the size of the picture and the number of masks; a change of
+ * colours costs the whole picture, in slices.
  * @typedef {import('./viewer.js').Frame} Frame
  * @typedef {import('./types.js').Mode} Mode
  */
 import { compose } from './compose.js';
+
+const SMALLEST_LEVEL = 512;
+
+/**
+ * The picture, and smaller ones each half as wide: drawing it small reads no more pixels than it shows, and is smooth.
+ * @param {OffscreenCanvas} picture
+ */
+function levelsOf(picture) {
+  const levels = [picture];
+  for (let { width, height } = picture; Math.max(width, height) > 2 * SMALLEST_LEVEL;) {
+    const larger = levels[levels.length - 1];
+    [width, height] = [Math.ceil(width / 2), Math.ceil(height / 2)];
+    const half = new OffscreenCanvas(width, height);
+    /** @type {OffscreenCanvasRenderingContext2D} */ (half.getContext('2d')).drawImage(larger, 0, 0, width, height);
+    levels.push(half);
+  }
+  return levels;
+}
 
 export class CanvasViewer {
   kind = 'canvas2d';
   /** @type {ImageBitmap | null} */ #bitmap = null;
   /** @type {Uint16Array | null} */ #map = null;
   /** @type {Uint8Array} */ #table = new Uint8Array(4);
-  /** @type {Map<Mode, CanvasImageSource>} */ #composed = new Map();
+  /** @type {Map<Mode, OffscreenCanvas[]>} */ #composed = new Map();
   #change = 0;
 
   /** @param {HTMLCanvasElement} canvas @param {() => void} redraw asks for a frame */
@@ -54,11 +73,11 @@ export class CanvasViewer {
     if (!this.#bitmap || this.#running === mode) return;
     this.#running = mode;
     const change = this.#change;
-    const canvas = await compose(this.#bitmap, this.#map, this.#table, mode);
+    const levels = levelsOf(await compose(this.#bitmap, this.#map, this.#table, mode));
     if (change !== this.#change) return;
     if (this.#done !== change) this.#composed.clear();
     this.#done = change;
-    this.#composed.set(mode, canvas);
+    this.#composed.set(mode, levels);
     this.#running = null;
     this.redraw();
   }
@@ -73,11 +92,9 @@ export class CanvasViewer {
     if (!this.#bitmap) return;
     context.setTransform(scale * ratio, 0, 0, scale * ratio, x * ratio, y * ratio);
     context.imageSmoothingEnabled = scale < 4;
-    if (mode === 'original' || (mode === 'overlay' && !this.#map)) {
-      context.drawImage(this.#bitmap, 0, 0);
-      return;
-    }
     if (this.#done !== this.#change || !this.#composed.has(mode)) this.#prepare(mode);
-    context.drawImage(this.#composed.get(mode) ?? this.#bitmap, 0, 0); // the last one until the new one is there
+    const levels = this.#composed.get(mode) ?? [this.#bitmap]; // the last ones until the new ones are there
+    const level = Math.min(levels.length - 1, Math.max(0, Math.floor(-Math.log2(scale * ratio))));
+    context.drawImage(levels[level], 0, 0, this.#bitmap.width, this.#bitmap.height);
   }
 }

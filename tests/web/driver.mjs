@@ -7,12 +7,13 @@ import { MockServer } from './mock_server.mjs';
 export const SHOTS = fileURLToPath(new URL('../../build/web-screenshots/', import.meta.url));
 mkdirSync(SHOTS, { recursive: true });
 
-export async function launch() {
+/** @param more flags */
+export async function launch(more = []) {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
       '--disable-component-update', '--disable-sync', '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
-      '--enable-unsafe-swiftshader'],
+      '--enable-unsafe-swiftshader', ...more],
   });
 }
 

@@ -24,6 +24,12 @@ export function encodeRle(shape, width, height) {
   let value = false;
   let area = 0;
   for (let x = 0; x < width; x++) {
+    if (Math.abs(x + 0.5 - shape.x) >= shape.r) { // nothing of it in this column
+      if (value) counts.push(run);
+      run = (value ? 0 : run) + height;
+      value = false;
+      continue;
+    }
     for (let y = 0; y < height; y++) {
       const now = covers(shape, x, y);
       if (now !== value) {
@@ -64,8 +70,9 @@ function chunk(type, data) {
 export function encodePng(width, height, shapes) {
   const rows = Buffer.alloc((width * 3 + 1) * height);
   for (let y = 0; y < height; y++) {
+    const near = shapes.filter((shape) => Math.abs(y + 0.5 - shape.y) < shape.r);
     for (let x = 0; x < width; x++) {
-      const hit = shapes.findLast((shape) => covers(shape, x, y));
+      const hit = near.findLast((shape) => covers(shape, x, y));
       const rgb = hit ? COLOURS[hit.colour] : [236 - (y * 30) / height, 228 - (x * 20) / width, 214];
       rows.set(rgb, y * (width * 3 + 1) + 1 + x * 3);
     }

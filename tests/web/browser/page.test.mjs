@@ -402,10 +402,11 @@ describe('regions', () => {
 });
 
 describe('views', () => {
-  for (const [name, query] of [['WebGL2', ''], ['Canvas2D', '?viewer=2d'], ['tiles', '?tile=200']]) {
+  for (const [name, query] of [['WebGL2', '?viewer=webgl2'], ['Canvas2D', '?viewer=2d'], ['tiles', '?viewer=webgl2&tile=200']]) {
     test(`original, overlay, masks, cut-out: ${name}`, mocked, async () => {
       await context.close();
       ({ page, errors, context } = await openPage(browser, url, { query }));
+      assert.equal(await page.evaluate(() => !document.querySelector('#canvas').getContext('webgl2')), name === 'Canvas2D');
       await find('red circle');
       const mode = (m) => page.locator(`#modes [data-mode="${m}"]`).click();
       await page.waitForTimeout(300);
