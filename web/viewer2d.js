@@ -73,7 +73,8 @@ export class CanvasViewer {
     if (!this.#bitmap || this.#running === mode) return;
     this.#running = mode;
     const change = this.#change;
-    const levels = levelsOf(await compose(this.#bitmap, this.#map, this.#table, mode));
+    const line = Math.max(1, Math.round(Math.max(this.#bitmap.width, this.#bitmap.height) / 800));
+    const levels = levelsOf(await compose(this.#bitmap, this.#map, this.#table, mode, line));
     if (change !== this.#change) return;
     if (this.#done !== change) this.#composed.clear();
     this.#done = change;
