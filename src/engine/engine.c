@@ -122,6 +122,7 @@ static sam3_status take_options(sam3_engine *engine, const char *model_path, con
   engine->schedule = o->launch && o->launch->size > 1 ? SAM3_SCHEDULE_REPLICATE : o->schedule;
   engine->queue_requests = o->queue_requests ? o->queue_requests : DEFAULT_QUEUE_REQUESTS;
   engine->queue_bytes = o->queue_bytes ? o->queue_bytes : DEFAULT_QUEUE_BYTES;
+  engine->batch = o->batch;
   const bool splits = engine->n_workers > 1 && engine->schedule != SAM3_SCHEDULE_REPLICATE;
   engine->runner = (struct runner_options){.session.dtype = o->dtype,
                                            .cache_bytes = o->cache_bytes ? o->cache_bytes : DEFAULT_CACHE_BYTES,

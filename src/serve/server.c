@@ -179,6 +179,7 @@ static sam3_status open_engine(struct server *server, sam3_engine **engine, stru
                                         .queue_requests = s->queue_requests,
                                         .queue_bytes = s->queue_bytes,
                                         .cache_bytes = s->cache_bytes,
+                                        .batch = s->batch_size_per_gpu,
                                         .launch = &launch};
   *engine = NULL;
   if (status == SAM3_OK)
