@@ -261,6 +261,7 @@ struct sam3_engine_options {
   size_t queue_requests; /* that may wait; 0: 256 */
   uint64_t queue_bytes;  /* of their images; 0: 1 GB */
   uint64_t cache_bytes;  /* of encoded images, for each worker; 0: 512 MB. One image is always kept. */
+  size_t batch;          /* requests that a worker takes in a row on images it has, before it encodes another; 0: 1 */
   const char *worker;    /* program of a worker process, called as `worker worker FD`; NULL: this one */
 };
 

@@ -92,6 +92,7 @@ static sam3_status take_options(sam3_engine *engine, const char *model_path, con
   engine->schedule = o->schedule;
   engine->queue_requests = o->queue_requests ? o->queue_requests : DEFAULT_QUEUE_REQUESTS;
   engine->queue_bytes = o->queue_bytes ? o->queue_bytes : DEFAULT_QUEUE_BYTES;
+  engine->batch = o->batch;
   engine->runner = (struct runner_options){.session.dtype = o->dtype,
                                            .cache_bytes = o->cache_bytes ? o->cache_bytes : DEFAULT_CACHE_BYTES,
                                            .model_path = engine->model_path,

@@ -64,6 +64,7 @@ struct worker {
   struct runner *runner; /* NULL: not started, or lost; used by its own thread alone */
   struct slots slots;
   bool called;  /* to the gang */
+  size_t batch; /* tasks of its own since it last encoded an image, that one included */
   int failures; /* of the runner since the last task that it did */
   double opened, busy_since;
   struct sam3_worker_stats stats; /* `busy` without the task in hand */
@@ -87,6 +88,7 @@ struct sam3_engine {
   struct queue queue;
   size_t queue_requests;
   uint64_t queue_bytes;
+  size_t batch;        /* as sam3_engine_options says */
   uint64_t clock;      /* takes */
   struct split *split; /* over all workers; NULL: none */
   struct slots split_slots;

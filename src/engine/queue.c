@@ -41,9 +41,10 @@ bool queue_remove(struct queue *queue, struct queued *item) {
   for (struct queued **at = &queue->first; *at; at = &(*at)->next) {
     if (*at != item)
       continue;
+    bool turn = at == &queue->first; /* otherwise it is cancelled or preferred, and its round is not there yet */
     *at = item->next;
     queue->count--;
-    if (!item->background && item->round > queue->round)
+    if (turn && !item->background && item->round > queue->round)
       queue->round = item->round;
     return true;
   }

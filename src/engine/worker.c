@@ -70,12 +70,22 @@ static bool better_elsewhere(const struct worker *w, const struct sam3_job *job)
   return waiting <= PATIENCE;
 }
 
-/* The first job in the queue that is this worker's to do; NULL: none. */
+/* The first job in the queue that is this worker's to do; NULL: none. When its image would have to be encoded and the
+ * batch is not full, one on an image that is encoded here goes before it. */
 static struct sam3_job *choose(const struct worker *w) {
-  for (const struct queued *at = w->engine->queue.first; at; at = at->next)
-    if (!better_elsewhere(w, job_of(at)))
-      return job_of(at);
-  return NULL;
+  struct sam3_job *first = NULL;
+  for (const struct queued *at = w->engine->queue.first; at; at = at->next) {
+    struct sam3_job *job = job_of(at);
+    bool here = slot_of(&w->slots, job->image->id) >= 0;
+    if (!first && !better_elsewhere(w, job)) {
+      first = job;
+      if (here || w->batch >= w->engine->batch)
+        return first;
+    } else if (first && here && at->background == first->queued.background) {
+      return job;
+    }
+  }
+  return first;
 }
 
 /* True when the first job in the queue is one for all workers together. */
@@ -167,6 +177,7 @@ static struct sam3_job *take_job(struct worker *w, struct task *task) {
     struct sam3_job *job = wants_gang(engine) || waits_for_gang(engine) ? NULL : choose(w);
     if (job) {
       *task = start_job(engine, job, &w->slots);
+      w->batch = task->image ? 1 : w->batch + 1;
       set_busy(w, job);
       engine->running[w - engine->workers] = job;
       return job;

@@ -176,7 +176,8 @@ static sam3_status open_engine(struct server *server, sam3_engine **engine, stru
                                         .schedule = (sam3_schedule)s->schedule,
                                         .queue_requests = s->queue_requests,
                                         .queue_bytes = s->queue_bytes,
-                                        .cache_bytes = s->cache_bytes};
+                                        .cache_bytes = s->cache_bytes,
+                                        .batch = s->batch_size_per_gpu};
   *engine = NULL;
   if (status == SAM3_OK)
     status = sam3_engine_open(server->options->model, &options, engine, err);

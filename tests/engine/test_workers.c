@@ -176,6 +176,18 @@ static void clients_take_turns(void **state) {
   assert_int_equal(queue.count, 7);
 }
 
+/* One who leaves from far behind does not make newcomers wait for those before him. */
+static void leaving_moves_no_turns(void **state) {
+  (void)state;
+  struct queue queue = {0};
+  struct queued items[5], newcomer;
+  for (int i = 0; i < 5; i++)
+    queue_add(&queue, &items[i], 1, false);
+  assert_true(queue_remove(&queue, &items[4]));
+  queue_add(&queue, &newcomer, 2, false);
+  assert_int_equal(queue_position(&queue, &newcomer), 1);
+}
+
 /* --------------------------------------------------------------------------------------- answers */
 
 static void answers_are_those_of_a_session(void **state) {
@@ -274,6 +286,40 @@ static sam3_job *occupy(sam3_engine *engine, sam3_image *image, atomic_bool *ope
   while (sam3_job_state(job).phase != SAM3_RUNNING)
     usleep(1000);
   return job;
+}
+
+/* With room for one image, requests on two in turn: each is encoded anew, unless those on one are taken together. */
+static void requests_on_an_image_are_taken_together(void **state) {
+  static const size_t batches[] = {0, 1, 2, 8};
+  static const uint64_t encoded[] = {5, 5, 3, 2};
+  for (int b = 0; b < 4; b++) {
+    const struct sam3_engine_options options = {.devices = two_devices,
+                                                .n_devices = 1,
+                                                .parallel = *(sam3_parallel *)*state,
+                                                .cache_bytes = 1,
+                                                .batch = batches[b],
+                                                .worker = program};
+    struct sam3_error err;
+    sam3_engine *engine;
+    must(sam3_engine_open(model_path, &options, &engine, &err), &err);
+    sam3_image *images[] = {test_image(0), test_image(1)};
+    char *wanted[] = {expected(images[0]), expected(images[1])};
+    atomic_bool open = false;
+    sam3_job *jobs[5] = {occupy(engine, images[0], &open)};
+    for (int i = 1; i < 5; i++) {
+      struct sam3_request request = request_of(images[i % 2]);
+      jobs[i] = submit(engine, &request);
+    }
+    open = true;
+    for (int i = 0; i < 5; i++)
+      answers_as(jobs[i], wanted[i % 2]);
+    assert_int_equal(SUM(engine, images), encoded[b]);
+    for (int i = 0; i < 2; i++) {
+      sam3_image_free(images[i]);
+      free(wanted[i]);
+    }
+    sam3_engine_close(engine);
+  }
 }
 
 static void jobs_are_cancelled_late_or_refused(void **state) {
@@ -573,10 +619,13 @@ int main(int argc, char **argv) {
   static sam3_parallel threads = SAM3_PARALLEL_THREADS, processes = SAM3_PARALLEL_PROCESSES;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(clients_take_turns),
+      cmocka_unit_test(leaving_moves_no_turns),
       cmocka_unit_test_prestate(answers_are_those_of_a_session, &threads),
       cmocka_unit_test_prestate(answers_are_those_of_a_session, &processes),
       cmocka_unit_test_prestate(workers_answer_together, &threads),
       cmocka_unit_test_prestate(workers_answer_together, &processes),
+      cmocka_unit_test_prestate(requests_on_an_image_are_taken_together, &threads),
+      cmocka_unit_test_prestate(requests_on_an_image_are_taken_together, &processes),
       cmocka_unit_test_prestate(jobs_are_cancelled_late_or_refused, &threads),
       cmocka_unit_test_prestate(jobs_are_cancelled_late_or_refused, &processes),
       cmocka_unit_test(bad_requests_are_refused),
