@@ -22,7 +22,7 @@ EXAMPLE = pathlib.Path(sys.argv.pop(1)).resolve()
 
 class Commands(Case):
     def test_help(self):
-        commands = ["segment", "batch", "top", "info", "devices", "bench", "tokenize", "convert"]
+        commands = ["segment", "serve", "batch", "top", "info", "devices", "bench", "tokenize", "convert"]
         for arguments in (["--help"], ["-h"], ["help"]):
             text = self.check(0, *arguments).stdout
             for command in commands:
@@ -141,9 +141,9 @@ class Prompts(Case):
                 ("", "line 1"),
                 ("{}", "list of prompts"),
                 ("[]", "list of prompts"),
-                ('["a"]', "prompt 0"),
-                ('[{"text": "a"}, {"text": 3}]', 'prompt 1: "text"'),
-                ('[{"text": null}]', "prompt 0: neither"),
+                ('["a"]', "p.json[0]"),
+                ('[{"text": "a"}, {"text": 3}]', 'p.json[1]: "text"'),
+                ('[{"text": null}]', "p.json[0]: neither"),
                 ('[{"text": "a", "txt": "b"}]', 'unknown key "txt"'),
                 ('[{"text": "a", "text": "b"}]', "duplicate"),
                 ('[{"boxes": {}}]', '"boxes"'),
