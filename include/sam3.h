@@ -297,10 +297,7 @@ struct sam3_engine_options {
   size_t queue_requests; /* that may wait; 0: 256 */
   uint64_t queue_bytes;  /* of their images; 0: 1 GB */
   uint64_t cache_bytes;  /* of encoded images, for each worker; 0: 512 MB. One image is always kept. */
-  /* A worker that has encoded an image takes up to so many requests on images that it has, that one included, before
-   * it encodes the next: they do not wait for it, and do not have to be encoded again after it. 0: 1, strictly in turn.
-   */
-  size_t batch;
+  size_t batch;          /* requests that a worker takes in a row on images it has, before it encodes another; 0: 1 */
   const char *worker;    /* program of a worker process, called as `worker worker FD`; NULL: this one */
   /* Of rank 0, NULL or of size 1: no launcher. The engine then has a worker for each rank: worker 0 is a thread on
    * the device of this rank, and the others call sam3_launch_serve. It opens when all have come. */

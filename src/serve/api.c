@@ -151,6 +151,12 @@ static sam3_status read_threshold(const json_t *json, float *threshold, struct s
   return SAM3_OK;
 }
 
+static sam3_status read_prompts(const struct request *request, const json_t *json, struct prompt_list *prompts,
+                                struct sam3_error *err) {
+  TRY(prompts_from_json(json, "prompts", request->server->settings.max_prompts, prompts, err));
+  return prompts_translate(prompts, err);
+}
+
 /* A JSON body; `with_image` as base64. */
 static sam3_status read_json(struct request *request, struct question *q, bool with_image, struct sam3_error *err) {
   const char *key;
@@ -174,7 +180,7 @@ static sam3_status read_json(struct request *request, struct question *q, bool w
       return fail(err, SAM3_ERR_ARGUMENT, "the body: unknown key \"%.60s\"", key);
     }
   }
-  return prompts_from_json(prompts, request->server->settings.max_prompts, &q->prompts, err);
+  return read_prompts(request, prompts, &q->prompts, err);
 }
 
 static sam3_status read_form(struct request *request, struct question *q, struct sam3_error *err) {
@@ -188,7 +194,7 @@ static sam3_status read_form(struct request *request, struct question *q, struct
   if (!request->prompts.size)
     return fail(err, SAM3_ERR_ARGUMENT, "prompts: the form has no such field");
   TRY(json_parse(request->prompts.bytes, request->prompts.size, "prompts", &q->json, err));
-  return prompts_from_json(q->json, request->server->settings.max_prompts, &q->prompts, err);
+  return read_prompts(request, q->json, &q->prompts, err);
 }
 
 /* False after answering. */

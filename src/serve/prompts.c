@@ -54,22 +54,10 @@ static sam3_status read_box(const json_t *item, const char *name, struct sam3_bo
   return SAM3_OK;
 }
 
-static sam3_status read_text(const char *text, struct sam3_prompt *prompt, char **sent, struct sam3_error *err) {
-  if (!is_chinese(text)) {
-    prompt->text = mem_strdup(text);
-    return prompt->text ? SAM3_OK : fail_memory(err, strlen(text), "a prompt");
-  }
-  char *english;
-  TRY(translate(text, &english, err));
-  prompt->text = english;
-  *sent = mem_strdup(text);
-  return *sent ? SAM3_OK : fail_memory(err, strlen(text), "a prompt");
-}
-
-static sam3_status read_prompt(const json_t *item, size_t index, struct sam3_prompt *prompt, char **sent,
+static sam3_status read_prompt(const json_t *item, const char *list, size_t index, struct sam3_prompt *prompt,
                                struct sam3_error *err) {
-  char name[80];
-  snprintf(name, sizeof name, "prompts[%zu]", index);
+  char name[300];
+  snprintf(name, sizeof name, "%.200s[%zu]", list, index);
   TRY(check_keys(item, "text", "boxes", name, err));
   const json_t *text = json_object_get(item, "text"), *boxes = json_object_get(item, "boxes");
   if (text && !json_is_null(text) && !json_is_string(text))
@@ -79,33 +67,46 @@ static sam3_status read_prompt(const json_t *item, size_t index, struct sam3_pro
   size_t n = json_array_size(boxes);
   if (!json_is_string(text) && !n)
     return fail(err, SAM3_ERR_ARGUMENT, "%s: neither a \"text\" nor \"boxes\"", name);
-  if (json_is_string(text))
-    TRY(read_text(json_string_value(text), prompt, sent, err));
+  if (json_is_string(text) && !(prompt->text = mem_strdup(json_string_value(text))))
+    return fail_memory(err, json_string_length(text), "a prompt");
   struct sam3_box *read = n ? mem_zeroed(n, sizeof *read) : NULL;
   if (n && !read)
     return fail_memory(err, n * sizeof *read, "boxes");
   prompt->boxes = read;
   prompt->n_boxes = n;
   for (size_t i = 0; i < n; i++) {
-    snprintf(name, sizeof name, "prompts[%zu].boxes[%zu]", index, i);
+    snprintf(name, sizeof name, "%.200s[%zu].boxes[%zu]", list, index, i);
     TRY(read_box(json_array_get(boxes, i), name, &read[i], err));
   }
   return SAM3_OK;
 }
 
-sam3_status prompts_from_json(const json_t *json, size_t most, struct prompt_list *prompts, struct sam3_error *err) {
+sam3_status prompts_translate(struct prompt_list *prompts, struct sam3_error *err) {
+  for (size_t i = 0; i < prompts->count; i++) {
+    char *text = (char *)prompts->items[i].text, *english;
+    if (!text || !is_chinese(text))
+      continue;
+    TRY(translate(text, &english, err));
+    prompts->items[i].text = english;
+    prompts->sent[i] = text;
+  }
+  return SAM3_OK;
+}
+
+sam3_status prompts_from_json(const json_t *json, const char *name, size_t most, struct prompt_list *prompts,
+                              struct sam3_error *err) {
   *prompts = (struct prompt_list){0};
   size_t n = json_array_size(json);
   if (!json_is_array(json) || !n)
-    return fail(err, SAM3_ERR_ARGUMENT, "prompts: not a list of prompts, [{\"text\": \"dog\", \"boxes\": []}, ...]");
+    return fail(err, SAM3_ERR_ARGUMENT, "%s: not a list of prompts, [{\"text\": \"dog\", \"boxes\": []}, ...]", name);
   if (n > most)
-    return fail(err, SAM3_ERR_LIMIT, "prompts: %zu are more than the limit of %zu", n, most);
+    return fail(err, SAM3_ERR_LIMIT, "%s: %zu are more than the limit of %zu", name, n, most);
   prompts->items = mem_zeroed(n, sizeof *prompts->items);
   prompts->sent = mem_zeroed(n, sizeof *prompts->sent);
   sam3_status status = prompts->items && prompts->sent ? SAM3_OK : fail_memory(err, n * 64, "prompts");
   for (size_t i = 0; status == SAM3_OK && i < n; i++) {
     prompts->count = i + 1;
-    status = read_prompt(json_array_get(json, i), i, &prompts->items[i], &prompts->sent[i], err);
+    status = read_prompt(json_array_get(json, i), name, i, &prompts->items[i], err);
   }
   if (status != SAM3_OK)
     prompt_list_free(prompts);
