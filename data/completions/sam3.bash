@@ -4,7 +4,7 @@ _sam3() {
   local model='-m --model -d --device --dtype'
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then
-    COMPREPLY=($(compgen -W 'segment batch top info devices bench tokenize convert help version --help --version' -- "$cur"))
+    COMPREPLY=($(compgen -W 'segment batch serve top info devices bench tokenize convert help version --help --version' -- "$cur"))
     return
   fi
   case $prev in
@@ -27,6 +27,9 @@ _sam3() {
       flags="$model -p --prompt --box --not-box --prompts -t --threshold --list -o --output --format --overlay
         --masks --keep-ending --retry-failed --restart --workers --max-pixels -q --quiet --parallel --schedule"
       ;;
+    serve) # every setting is a flag
+      flags="-c --config -m --model -d --device $(sam3 serve --help 2>/dev/null | grep -o -- '^ *--[a-z-]*' | tr -d ' ')"
+      ;;
     top) flags='--once --json' ;;
     info) flags="$model --tensors --json" ;;
     devices) flags=--json ;;
@@ -36,7 +39,7 @@ _sam3() {
     esac
     COMPREPLY=($(compgen -W "$flags -h --help" -- "$cur"))
   elif [[ $command == help ]]; then
-    COMPREPLY=($(compgen -W 'segment batch top info devices bench tokenize convert' -- "$cur"))
+    COMPREPLY=($(compgen -W 'segment batch serve top info devices bench tokenize convert' -- "$cur"))
   else
     COMPREPLY=($(compgen -f -- "$cur"))
   fi

@@ -8,6 +8,7 @@ function __sam3_in
 end
 complete -c sam3 -n __sam3_first -f -a segment -d 'find every instance of a phrase in images'
 complete -c sam3 -n __sam3_first -f -a batch -d 'the same for whole folders, resumable'
+complete -c sam3 -n __sam3_first -f -a serve -d 'serve the web page and the HTTP API'
 complete -c sam3 -n __sam3_first -f -a top -d 'what the devices of a server do'
 complete -c sam3 -n __sam3_first -f -a info -d 'what a model is, and the memory it takes'
 complete -c sam3 -n __sam3_first -f -a devices -d 'what there is to compute on'
@@ -48,3 +49,7 @@ complete -c sam3 -n '__sam3_in batch' -l retry-failed -d 'try failed images agai
 complete -c sam3 -n '__sam3_in batch' -l restart -d 'begin anew'
 complete -c sam3 -n '__sam3_in batch' -l workers -x -d 'images in hand at a time'
 complete -c sam3 -n '__sam3_in top' -l once -d 'print one table'
+complete -c sam3 -n '__sam3_in serve' -s c -l config -r -d 'settings, YAML'
+complete -c sam3 -n '__sam3_in serve' -s m -r -d checkpoint
+complete -c sam3 -n '__sam3_in serve' -s d -x -d devices
+complete -c sam3 -n '__sam3_in serve' -a "(sam3 serve --help 2>/dev/null | string match -r -- '--[a-z-]+(?==)')"

@@ -57,6 +57,8 @@ class Commands(Case):
                 for flag in flags:
                     spelled = f"-l {flag[2:]}" if name.endswith(".fish") else flag
                     self.assertIn(spelled, text, f"{command} {flag} is not in the {name}")
+        for file in [ROOT / "docs/man/sam3.1", *(ROOT / "data/completions").iterdir()]:
+            self.assertIn("serve", file.read_text(), file)  # whose flags completions ask the program for
 
 
 class Usage(Case):
