@@ -59,7 +59,7 @@ build() {
   tools/packages.sh build
   [ -f build/build.ninja ] || meson setup -Dtests=false ${MESON_FLAGS-} build >"$state/build.log" 2>&1 ||
     die "the build could not be set up: see $state/build.log"
-  say 'building (nothing to do the second time)'
+  ninja -C build -n src/cli/sam3 2>/dev/null | grep -q 'no work to do' || say 'building (the first time takes a minute or two)'
   ninja -C build src/cli/sam3 >"$state/build.log" 2>&1 || die "the build failed: see $state/build.log"
 }
 
@@ -91,8 +91,8 @@ wait_ready() {
   while :; do
     if ! kill -0 "$pid" 2>/dev/null; then
       rm -f "$pid_file"
-      sed -n 's/^sam3: /sam3: /p' "$out" >&2
-      die "did not start; the log is $SAM3_LOG_FILE"
+      grep '^sam3: ' "$out" | grep -v '^sam3: serving on\|^sam3: using the demo' >&2 || cat "$out" >&2
+      die 'did not start'
     fi
     address=$(sed -n 's/^sam3: serving on //p' "$out")
     if grep -q '^sam3: ready' "$out"; then
@@ -110,6 +110,7 @@ start() {
     say "runs already, process $pid: $(address_of)"
     return
   fi
+  [ -z "${CONFIG-}" ] || [ -r "$CONFIG" ] || die "CONFIG: $CONFIG cannot be read"
   mkdir -p "$state"
   build
   choose_log
@@ -142,8 +143,10 @@ stop() {
   say 'stopped'
 }
 
-command=${1:-start}
-[ $# -eq 0 ] || shift
+case ${1-} in
+'' | --[!h]* | -[cmd]) command=start ;; # flags alone
+*) command=$1 && shift ;;
+esac
 case $command in
 start) start "$@" ;;
 stop) stop ;;

@@ -147,8 +147,9 @@ static char *model_document(const struct server *server, const sam3_model *model
 }
 
 /* Numbers are GPUs where there are any, cores otherwise. */
-static sam3_status device_names(const struct settings *settings, char names[][64], const char **list,
+static sam3_status device_names(const struct server *server, char names[][64], const char **list,
                                 struct sam3_error *err) {
+  const struct settings *settings = &server->settings;
   char *devices;
   TRY(sam3_devices_describe(&devices, err));
   bool gpu = strstr(devices, "\"cuda:") != NULL;
@@ -158,6 +159,8 @@ static sam3_status device_names(const struct settings *settings, char names[][64
     bool number = *id && id[strspn(id, "0123456789")] == '\0';
     snprintf(names[i], 64, "%s%s", !number ? "" : gpu ? "cuda:" : "cpu:", id);
     list[i] = names[i];
+    if (number && !gpu)
+      say(server, "device_ids: %s is a core, %s: there is no GPU that this build can use", id, names[i]);
   }
   return SAM3_OK;
 }
@@ -170,7 +173,7 @@ static sam3_status open_engine(struct server *server, sam3_engine **engine, stru
   launch.port = (int)s->master_port;
   char(*names)[64] = mem_zeroed(n + 1, sizeof *names);
   const char **list = mem_zeroed(n + 1, sizeof *list);
-  sam3_status status = names && list ? device_names(s, names, list, err) : fail_memory(err, n * 64, "device_ids");
+  sam3_status status = names && list ? device_names(server, names, list, err) : fail_memory(err, n * 64, "device_ids");
   struct sam3_engine_options options = {.devices = list,
                                         .n_devices = n,
                                         .dtype = (sam3_dtype)s->dtype,

@@ -321,6 +321,7 @@ class Start(unittest.TestCase):
     def test_bad_model_and_host(self):
         self.fails(serve("-m", harness.FOLDER / "none", "--port", 0), "none")
         self.fails(serve("-m", harness.MODEL, "--port", 0, "-d", "cpu:999"), "cpu:999")
+        self.fails(serve("-m", harness.MODEL, "--port", 0, "-d", "[0,999]"), "999 is a core, cpu:999", 'device "cpu:999"')
         self.fails(serve("-m", harness.MODEL, "--port", 0, "--host", "nowhere.example"), "nowhere.example", code=2)
         self.fails(serve("-m", harness.MODEL, "--port", 0, "--log-file", "/nonexistent/x.log"), "/nonexistent/x.log")
 
