@@ -2,8 +2,9 @@
  *
  *   parallel [-n ROUNDS] [-r REQUESTS] MODEL DEVICE...      for example: parallel models/demo cpu:0 cpu:1
  *
- * Each round measures every way in turn, so that what else the machine does meets all of them; medians are printed as
- * JSON. Every request has an image of its own (noise, 800 x 600), so each is encoded. */
+ * Each round measures every way in turn, with REQUESTS requests one after another or, where many at a time are the
+ * point, all at once; what else the machine does so meets all of them. Medians are printed as JSON. Every request has
+ * an image of its own (noise, 800 x 600), so each is encoded. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,12 +47,12 @@ struct way {
   size_t devices;
   sam3_parallel parallel;
   sam3_schedule schedule;
-  bool stream; /* many requests at a time */
+  bool stream; /* all requests at once, not one after another */
   sam3_engine *engine;
   double times[MAX_ROUNDS]; /* seconds a request */
 };
 
-/* Seconds a request, when `n` are there at once. */
+/* Seconds a request of `n`. */
 static double measure(struct way *way, size_t n) {
   struct sam3_error err;
   struct sam3_results *results;
@@ -63,8 +64,12 @@ static double measure(struct way *way, size_t n) {
   for (size_t i = 0; i < n; i++) {
     struct sam3_request request = {.image = images[i], .prompts = &prompt, .n_prompts = 1, .threshold = 0.5f};
     must(sam3_engine_submit(way->engine, &request, &jobs[i], &err), &err);
+    if (!way->stream) {
+      must(sam3_job_wait(jobs[i], &results, &err), &err);
+      sam3_results_free(results);
+    }
   }
-  for (size_t i = 0; i < n; i++) {
+  for (size_t i = 0; i < n && way->stream; i++) {
     must(sam3_job_wait(jobs[i], &results, &err), &err);
     sam3_results_free(results);
   }
@@ -135,14 +140,16 @@ int main(int argc, char **argv) {
                                                 .schedule = ways[i].schedule,
                                                 .worker = getenv("SAM3_PROGRAM")};
     must(sam3_engine_open(model_path, &options, &ways[i].engine, &err), &err);
-    measure(&ways[i], ways[i].stream ? n_devices : 1); /* does not count */
+    measure(&ways[i], n_devices); /* does not count */
   }
   measure_session(session, features);
   double alone[MAX_ROUNDS];
   for (size_t r = 0; r < rounds; r++) {
-    alone[r] = measure_session(session, features);
+    alone[r] = 0;
+    for (size_t i = 0; i < requests; i++)
+      alone[r] += measure_session(session, features) / (double)requests;
     for (size_t i = 0; i < WAYS; i++)
-      ways[i].times[r] = measure(&ways[i], ways[i].stream ? requests : 1);
+      ways[i].times[r] = measure(&ways[i], requests);
   }
   double base = median(alone, rounds);
   printf("{\"model\": \"%s\", \"devices\": %zu, \"rounds\": %zu,\n \"session\": {\"ms\": %.3f}", sam3_model_name(model),
