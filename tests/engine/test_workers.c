@@ -311,8 +311,10 @@ static void requests_on_an_image_are_taken_together(void **state) {
       jobs[i] = submit(engine, &request);
     }
     open = true;
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 5; i++) {
       answers_as(jobs[i], wanted[i % 2]);
+      sam3_job_free(jobs[i]);
+    }
     assert_int_equal(SUM(engine, images), encoded[b]);
     for (int i = 0; i < 2; i++) {
       sam3_image_free(images[i]);
