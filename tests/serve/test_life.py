@@ -125,11 +125,9 @@ class Clients(unittest.TestCase):
     def test_half_a_body(self):
         with self.server.socket() as s:
             s.sendall(multipart(self.server, SAMPLE, DOG)[:-100])
-            answer = s.recv(10000)
+            answer = b"".join(iter(lambda: s.recv(10000), b""))  # and then the connection ends
             self.assertIn(b" 408 ", answer)
             self.assertIn(b"/problems/timeout", answer)
-            s.settimeout(5)
-            self.assertEqual(s.recv(100), b"")
         with self.server.socket() as s:  # drop by drop is no better
             began = time.monotonic()
             s.sendall(multipart(self.server, SAMPLE, DOG)[:300])

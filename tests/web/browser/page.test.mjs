@@ -209,7 +209,7 @@ describe('running', () => {
   });
 
   test('the threshold answers without a request', async () => {
-    await find('circle');
+    await find(mock ? 'circle' : 'dog');
     const [few, asked] = [await regions().count(), mock?.requests.length];
     await page.locator('#threshold').fill('0.1');
     await page.waitForTimeout(150);
