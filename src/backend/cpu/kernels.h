@@ -26,7 +26,10 @@ static inline __attribute__((always_inline)) void micro_step(vf sum[MR][2], cons
     vf s = vset(a[i * AP]);
     sum[i][0] += s * b0;
     sum[i][1] += s * b1;
+    VUSE(s);
   }
+  VUSE(b0);
+  VUSE(b1);
 }
 
 /* sum[i][j] over p < k of a[i * AP + p] * b[p * NR + j]; k is a multiple of STEP (who packs fills up with zeros), since

@@ -25,15 +25,21 @@ static inline vf vload(const float *p) {
 static inline void vstore(float *p, vf v) {
   *(vf_unaligned *)p = v;
 }
-/* Holds v in a register: else GCC may load an operand again for each of its uses, and loads become the limit. */
+/* VKEEP holds v in a register: else GCC may load an operand again for each of its uses, and loads become the limit.
+ * VUSE says that v is still needed: else GCC may add the last product with v to v's own register, and sums wander from
+ * register to register and through memory. */
 #if defined(__x86_64__) && (VL == 4 || (VL == 8 && defined(__AVX__)))
 #define VKEEP(v) __asm__("" : "+x"(v))
+#define VUSE(v) __asm__("" : : "x"(v))
 #elif defined(__x86_64__) && defined(__AVX512F__)
 #define VKEEP(v) __asm__("" : "+v"(v))
+#define VUSE(v) __asm__("" : : "v"(v))
 #elif defined(__aarch64__) && VL == 4
 #define VKEEP(v) __asm__("" : "+w"(v))
+#define VUSE(v) __asm__("" : : "w"(v))
 #else
 #define VKEEP(v) ((void)0)
+#define VUSE(v) ((void)0)
 #endif
 static inline vf vset(float s) {
   return s - (vf){0};
