@@ -48,9 +48,8 @@ enum problem problem_of(sam3_status status) {
   case SAM3_ERR_ARGUMENT:
   case SAM3_ERR_FORMAT:
   case SAM3_ERR_UNSUPPORTED:
-    return PROBLEM_UNPROCESSABLE;
   case SAM3_ERR_LIMIT:
-    return PROBLEM_TOO_LARGE;
+    return PROBLEM_UNPROCESSABLE;
   case SAM3_ERR_BUSY:
     return PROBLEM_QUEUE_FULL;
   case SAM3_ERR_TIMEOUT:

@@ -33,9 +33,8 @@ bool key_allowed(struct server *server, const char *key) {
   bool allowed = server->api_keys.count == 0;
   for (size_t i = 0; i < server->api_keys.count; i++) {
     char known[KEY_MOST] = "";
-    size_t length = strnlen(server->api_keys.items[i], KEY_MOST - 1);
-    memcpy(known, server->api_keys.items[i], length);
-    volatile unsigned char different = length == 0; /* an empty key is none */
+    snprintf(known, sizeof known, "%s", server->api_keys.items[i]);
+    volatile unsigned char different = *known == '\0'; /* an empty key is none */
     for (size_t k = 0; k < KEY_MOST; k++)
       different = (unsigned char)(different | (given[k] ^ known[k]));
     allowed |= !different;
@@ -51,6 +50,18 @@ float default_threshold(struct server *server) {
   return threshold;
 }
 
+/* From all sources. */
+static sam3_status read_settings(const struct serve_options *options, struct settings *settings,
+                                 struct sam3_error *err) {
+  TRY(options->settings(options->user, settings, err));
+  for (size_t i = 0; i < settings->api_keys.count; i++)
+    if (strlen(settings->api_keys.items[i]) >= KEY_MOST) {
+      settings_free(settings);
+      return fail(err, SAM3_ERR_ARGUMENT, "api_keys: number %zu has more than %d bytes", i + 1, KEY_MOST - 1);
+    }
+  return SAM3_OK;
+}
+
 static void take_changes(struct server *server, struct settings *settings) {
   pthread_rwlock_wrlock(&server->changing);
   struct text_list old = server->api_keys;
@@ -64,7 +75,7 @@ static void reload(struct server *server) {
   struct settings settings;
   struct sam3_error err;
   log_reopen(server->log);
-  if (server->options->settings(server->options->user, &settings, &err) != SAM3_OK) {
+  if (read_settings(server->options, &settings, &err) != SAM3_OK) {
     log_event(server->log, "error", "settings not read again: %s", err.message);
     return;
   }
@@ -285,7 +296,7 @@ static sam3_status serve_rank_0(struct server *server, struct sam3_error *err) {
 
 sam3_status serve_run(const struct serve_options *options, struct sam3_error *err) {
   struct server server = {.options = options, .began = now_seconds()};
-  TRY(options->settings(options->user, &server.settings, err));
+  TRY(read_settings(options, &server.settings, err));
   if (options->launch->rank > 0)
     return serve_rank_0(&server, err);
   pthread_rwlock_init(&server.changing, NULL);
@@ -294,7 +305,7 @@ sam3_status serve_run(const struct serve_options *options, struct sam3_error *er
   struct settings changes;
   int listening = -1;
   server.port = s->port;
-  sam3_status status = options->settings(options->user, &changes, err);
+  sam3_status status = read_settings(options, &changes, err);
   if (status == SAM3_OK) {
     take_changes(&server, &changes);
     settings_free(&changes);

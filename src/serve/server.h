@@ -110,7 +110,7 @@ struct request {
   atomic_int references;
   struct server *server;
   struct MHD_Connection *connection;
-  int fd;
+  struct visitor *visitor;
   char method[12], path[256], client[64];
   const struct route *route;
   char id[ID_SIZE]; /* in the path */
@@ -123,7 +123,8 @@ struct request {
   struct part body, image, prompts, threshold; /* JSON and raw bytes in body, fields of a form in the others */
   char filename[256];
   uint64_t received;
-  bool async; /* Prefer: respond-async */
+  bool async;     /* Prefer: respond-async */
+  bool misframed; /* it may end elsewhere than it seems */
 
   pthread_mutex_t lock;
   bool suspended, answered, gone; /* gone: the client left */
@@ -138,8 +139,15 @@ struct request {
 
   /* Among all requests; under the keeper's lock. */
   uint64_t serial;
-  double deadline; /* to have arrived; INFINITY: it has */
   struct request *previous, *next;
+};
+
+/* A connection, from its first byte to its last; under the keeper's lock. */
+struct visitor {
+  int fd;
+  double deadline;         /* for a whole request to have arrived; INFINITY: it has */
+  struct request *request; /* that arrives; NULL: its head is not complete */
+  struct visitor *previous, *next;
 };
 
 void request_share(struct request *request);
@@ -227,7 +235,10 @@ struct keeper;
 sam3_status keeper_open(struct server *server, struct keeper **keeper, struct sam3_error *err);
 /* The job has changed; from any thread, the engine's as well. */
 void keeper_tell(struct keeper *keeper, struct job *job);
-/* A request begins and ends; `deadline` is when it must have arrived. */
+/* A connection begins and ends. */
+void keeper_meet(struct keeper *keeper, struct visitor *visitor);
+void keeper_part(struct keeper *keeper, struct visitor *visitor);
+/* A request begins, has arrived, and ends. */
 void keeper_add(struct keeper *keeper, struct request *request);
 void keeper_arrived(struct keeper *keeper, struct request *request);
 void keeper_remove(struct keeper *keeper, struct request *request);

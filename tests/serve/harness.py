@@ -91,6 +91,12 @@ class Server:
     def socket(self):
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
+    def raw(self, data):
+        """What comes for these bytes, until the server closes the connection."""
+        with self.socket() as s:
+            s.sendall(data)
+            return b"".join(iter(lambda: s.recv(65536), b""))
+
     def request(self, method, path, body=None, headers=None):
         connection = self.connect()
         try:

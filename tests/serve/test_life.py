@@ -165,6 +165,19 @@ class Clients(unittest.TestCase):
 
 
 class Limits(unittest.TestCase):
+    def test_a_head_that_never_ends(self):
+        server = Server("--upload-seconds", 1, "--idle-seconds", 1)
+        with server.socket() as drip, server.socket() as keeps_on:
+            began = time.monotonic()
+            drip.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ")
+            with self.assertRaises(OSError):
+                while time.monotonic() - began < 10:
+                    drip.sendall(b"x")
+                    time.sleep(0.1)
+                    keeps_on.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    self.assertIn(b" 200 ", keeps_on.recv(10000))
+        self.assertEqual(server.stop(), 0)
+
     def test_requests_that_take_too_long(self):
         server = Server("--request-seconds", "0.3")
         image = server.upload(LARGE, "image/png")
@@ -206,6 +219,9 @@ class Limits(unittest.TestCase):
         self.assertEqual(server.request("GET", "/v1/model", headers=key).status, 401)
         self.assertNotEqual(server.segment(DOG, headers={"X-API-Key": "third-key"}).json()["results"][0]["detections"], [])
         self.assertIn('"settings read again', log.read_text())
+        file.write_text(f"api_keys: [third-key, {'k' * 256}]\nlog_file: {log}\n")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait("the complaint", lambda: "api_keys: number 2 has more than 255 bytes" in log.read_text())
         file.write_text("thresold: 1\n")
         server.process.send_signal(signal.SIGHUP)
         server.wait("the complaint", lambda: "unknown key 'thresold'" in log.read_text())
@@ -335,6 +351,7 @@ class Start(unittest.TestCase):
             with self.subTest(text=text):
                 self.fails(serve("-c", file, "-m", harness.MODEL), str(file), *says, code=1 if "YAML" in says else 2)
         self.fails(serve("-c", harness.FOLDER / "none.yaml"), "none.yaml")
+        self.fails(serve("-m", harness.MODEL, "--api-keys", "k" * 256), "api_keys", "255 bytes", code=2)
         self.fails(serve("--port", "x"), "--port", "'x'", code=2)
         self.fails(serve(env={"SAM3_PORT": "-1"}), "$SAM3_PORT", "'-1'", code=2)
         self.fails(serve("--prot", "1"), "--prot", code=2)
