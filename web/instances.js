@@ -143,7 +143,7 @@ export class InstanceList {
     const someVisible = listed.some((i) => isVisible(i, state));
     return h('section', { class: 'group', 'aria-label': t('results.group', { name }) },
       h('div', { class: 'group-head' },
-        h('h3', {}, name, result.prompt.translated && h('span', { class: 'translated', text: ` → ${result.prompt.translated}` })),
+        h('h3', { title: name }, name, result.prompt.translated && h('span', { class: 'translated', text: ` → ${result.prompt.translated}` })),
         h('span', { class: 'count numbers', text: String(listed.length) }),
         listed.length > 0 && iconButton(someVisible ? 'eye' : 'eyeoff', t(someVisible ? 'group.hide' : 'group.show', { name }),
           () => this.actions.setHidden(listed, someVisible), { data: { key: `group.${group}` } })),

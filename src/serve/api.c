@@ -207,6 +207,8 @@ static bool read_question(struct request *request, struct question *q, bool with
       request->kind == BODY_MULTIPART ? read_form(request, q, &err) : read_json(request, q, with_image, &err);
   if (status == SAM3_ERR_FORMAT)
     respond_problem(request, PROBLEM_BAD_REQUEST, "%s", err.message);
+  else if (status == SAM3_ERR_UNSUPPORTED) /* only the translation says that */
+    respond_problem(request, PROBLEM_UNTRANSLATABLE, "%s", err.message);
   else if (status != SAM3_OK)
     respond_error(request, &err);
   return status == SAM3_OK;

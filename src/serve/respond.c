@@ -21,6 +21,7 @@ static const struct {
     [PROBLEM_MEDIA] = {415, "unsupported-media", "The media type is not supported"},
     [PROBLEM_MISDIRECTED] = {421, "misdirected", "This is not the server of that name"},
     [PROBLEM_UNPROCESSABLE] = {422, "unprocessable", "The request cannot be done as it is"},
+    [PROBLEM_UNTRANSLATABLE] = {422, "untranslatable", "The phrase cannot be translated"},
     [PROBLEM_QUEUE_FULL] = {429, "queue-full", "Too many requests wait"},
     [PROBLEM_UNAVAILABLE] = {503, "unavailable", "The server cannot do this now"},
     [PROBLEM_INTERNAL] = {500, "internal", "The server failed"},

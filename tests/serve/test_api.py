@@ -2,12 +2,15 @@
 """Every endpoint and every class of error."""
 import base64
 import json
+import re
 import unittest
 
 import harness
 from harness import SAMPLE, Server
 
 DOG = [{"text": "dog"}]
+API = json.loads((harness.ROOT / "src/serve/openapi.json").read_text())
+PROBLEMS = API["components"]["schemas"]["Problem"]["properties"]["type"]["enum"]
 
 
 class Api(unittest.TestCase):
@@ -24,6 +27,7 @@ class Api(unittest.TestCase):
         body = answer.json()
         self.assertEqual(set(body), {"type", "title", "status", "detail"})
         self.assertEqual((body["type"], body["status"]), ("/problems/" + name, status))
+        self.assertIn(body["type"], PROBLEMS)
         self.assertIn(says, body["detail"])
 
     def document(self, answer, prompts=1):
@@ -65,7 +69,7 @@ class Api(unittest.TestCase):
         self.assertEqual(result["prompt"], {"text": "红色的汽车", "boxes": [], "translated": "red car"})
         english = self.document(self.server.segment([{"text": "red car"}], threshold=0))["results"][0]
         self.assertEqual([d["score"] for d in result["detections"]], [d["score"] for d in english["detections"]])
-        self.problem(self.server.segment([{"text": "量子"}]), 422, "unprocessable", "量子")
+        self.problem(self.server.segment([{"text": "量子"}]), 422, "untranslatable", "量子")
 
     # ---- images ----
 
@@ -222,7 +226,10 @@ class Api(unittest.TestCase):
         self.assertIn("default-src 'self'", page.headers["Content-Security-Policy"])
         self.assertNotIn("unsafe", page.headers["Content-Security-Policy"])
         api = self.server.request("GET", "/openapi.json").json()
+        self.assertEqual(api, API)
         self.assertTrue(api["openapi"].startswith("3.1"))
+        table = [row.split("|")[2] for row in (harness.ROOT / "docs/server.md").read_text().splitlines() if row.startswith("| 4") or row.startswith("| 500")]
+        self.assertEqual(sorted("/problems/" + name for name in re.findall("`([a-z-]+)`", "".join(table))), sorted(PROBLEMS))
         # What is described answers, with another status than 404 for the route itself.
         for path, methods in api["paths"].items():
             for method in set(methods) & {"get", "post", "delete"}:
