@@ -433,7 +433,8 @@ class Load:
         while not self.ended.is_set():
             await self.rest(self.options.kill)
             workers = self.server.workers()
-            if workers and not self.ended.is_set():
+            starts = self.ending and self.back == math.inf  # a worker lost then is a start that failed
+            if workers and not starts and not self.ended.is_set():
                 os.kill(self.random.choice(workers), signal.SIGKILL)
                 self.counts["workers killed"] += 1
 
