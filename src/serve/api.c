@@ -238,8 +238,8 @@ static void ask(struct request *request, struct question *q, sam3_image *image, 
   snprintf(job->client, sizeof job->client, "%s", request->client);
   snprintf(job->name, sizeof job->name, "%s", name);
   bool later = request->async;
-  if (!later && !request_listen(request, job)) {
-    job_free(job); /* the client left */
+  if (later ? request_left(request) : !request_listen(request, job)) {
+    job_free(job);
     return;
   }
   if (job_submit(job, &err) != SAM3_OK) {

@@ -100,6 +100,13 @@ void request_gone(struct request *request) {
     request_answer(request, 499, NULL); /* the status that logs use for this */
 }
 
+bool request_left(struct request *request) {
+  pthread_mutex_lock(&request->lock);
+  bool gone = request->gone;
+  pthread_mutex_unlock(&request->lock);
+  return gone;
+}
+
 bool request_listen(struct request *request, struct job *job) {
   pthread_mutex_lock(&job->lock);
   pthread_mutex_lock(&request->lock);

@@ -124,10 +124,6 @@ void respond_json(struct request *request, unsigned status, json_t *value) {
   respond_text(request, status, "application/json", text);
 }
 
-void respond_bytes(struct request *request, const void *bytes, size_t size, const char *type) {
-  send_text(request, 200, type, MHD_create_response_from_buffer(size, (void *)bytes, MHD_RESPMEM_PERSISTENT), 0);
-}
-
 void respond_empty(struct request *request, unsigned status) {
   struct MHD_Response *response = MHD_create_response_from_buffer(0, (void *)"", MHD_RESPMEM_PERSISTENT);
   if (response)

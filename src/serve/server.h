@@ -158,6 +158,8 @@ void request_share(struct request *request);
 void request_free(struct request *request); /* gives up a reference */
 /* The client left. */
 void request_gone(struct request *request);
+/* Whether it has, as far as is known. */
+bool request_left(struct request *request);
 /* Keeps the connection of a stream open. */
 void request_ping(struct request *request);
 /* Waits for the job: a stream is woken by every change, others are answered at its end. False: the client left. */
@@ -181,7 +183,6 @@ void http_stop(struct server *server);
 void respond_json(struct request *request, unsigned status, json_t *value); /* takes the value */
 /* Takes `text`, which free() frees; NULL stands for no memory. */
 void respond_text(struct request *request, unsigned status, const char *type, char *text);
-void respond_bytes(struct request *request, const void *bytes, size_t size, const char *type); /* of the program */
 void respond_empty(struct request *request, unsigned status);
 /* The text of a job that has ended. */
 void respond_job(struct request *request, struct job *job);

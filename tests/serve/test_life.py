@@ -61,6 +61,16 @@ class Clients(unittest.TestCase):
         self.assertGreaterEqual(self.server.stats()["cancelled"], before + 3)
         self.assertIn(499, [r.get("status") for r in self.server.records()])
 
+    def test_a_job_that_nobody_waits_for_is_not_begun(self):
+        self.settled()
+        before = self.server.stats()["accepted"]
+        large = harness.png(4000, 3000, 7)  # it takes a while to decode
+        with self.server.socket() as leaves:
+            leaves.sendall(multipart(self.server, large, LONG).replace(b"Host:", b"Prefer: respond-async\r\nHost:", 1))
+        self.server.wait("it is gone", lambda: 499 in [r.get("status") for r in self.server.records()[-3:]])
+        time.sleep(0.5)
+        self.assertEqual(self.server.stats()["accepted"], before)
+
     def test_events_in_order(self):
         self.settled()
         image = self.server.upload(LARGE, "image/png")

@@ -212,6 +212,21 @@ describe('running', () => {
     await shot(page, 'results-light');
   });
 
+  test('what a search tells of its progress leaves the list of regions alone', mocked, async () => {
+    await find('circle');
+    const row = await regions().first().elementHandle();
+    await page.locator('#phrase').fill('slow');
+    await page.locator('#phrase').press('Enter');
+    await page.locator('#run').click();
+    await page.locator('#cancel').click();
+    await page.locator('#run:visible').waitFor();
+    await page.waitForTimeout(100);
+    assert.ok(await row.evaluate((element) => element.isConnected), 'a click that has begun would be lost');
+    assert.equal(await page.locator('#undo').isDisabled(), false);
+    await page.locator('#undo').click();
+    assert.deepEqual(await page.locator('.chip-name').allTextContents(), ['circle']);
+  });
+
   test('cancel', mocked, async () => {
     await openSample();
     await page.locator('#phrase').fill('slow');
