@@ -12,7 +12,7 @@ the same port, and all goes on.
 Exit 1 unless: every answer is right, or a 429 or 503 with Retry-After; wrong requests are told so; nothing that was
 sent before SIGTERM, or to the server that follows, stays without its answer; nothing is left in the server afterwards;
 it ends with 0. Times and memory
-are told, and judged with --judge (docs/server.md has the aims). Standard library alone; Linux.
+are told, and judged with --judge (docs/benchmarks.md has the aims). Standard library alone; Linux.
 """
 import argparse
 import asyncio
@@ -591,7 +591,7 @@ def main():
     for complaint in load.complaints:
         print("WRONG:", complaint, file=sys.stderr)
     if slow:
-        print("WRONG: slower, or larger, than docs/server.md says", file=sys.stderr)
+        print("WRONG: slower, or larger, than docs/benchmarks.md says", file=sys.stderr)
     if not load.counts["ok"] or not load.counts[429]:
         sys.exit("WRONG: this was no load: there must be answers, and refusals")
     sys.exit(bool(load.counts["other"] or slow))
