@@ -35,6 +35,11 @@ map HOST SAM3_HOST
 map PORT SAM3_PORT
 map LOG_FILE SAM3_LOG_FILE
 
+# On a terminal, a line that the next one of it replaces; none ends it.
+progress() {
+  [ ! -t 1 ] || printf '\r\033[K%s' "${1:+sam3: $1 }"
+}
+
 # The process of the pid file, if it is still ours.
 running() {
   [ -s "$pid_file" ] || return 1
@@ -60,7 +65,13 @@ build() {
   [ -f build/build.ninja ] || meson setup -Dtests=false ${MESON_FLAGS-} build >"$state/build.log" 2>&1 ||
     die "the build could not be set up: see $state/build.log"
   ninja -C build -n src/cli/sam3 2>/dev/null | grep -q 'no work to do' || say 'building (the first time takes a minute or two)'
-  ninja -C build src/cli/sam3 >"$state/build.log" 2>&1 || die "the build failed: see $state/build.log"
+  ninja -C build src/cli/sam3 >"$state/build.log" 2>&1 &
+  while kill -0 $! 2>/dev/null; do
+    progress "building $(grep -o '^\[[0-9/]*\]' "$state/build.log" | tail -n 1)"
+    sleep 0.2
+  done
+  progress
+  wait $! || die "the build failed: see $state/build.log"
 }
 
 # GPUs when this build can use them, else a group of cores for each NUMA node, else all cores.
@@ -87,7 +98,7 @@ choose_devices() {
 
 # Waits for the server that was started, with a line that says so.
 wait_ready() {
-  out=$1 seconds=0
+  out=$1 tries=0
   while :; do
     if ! kill -0 "$pid" 2>/dev/null; then
       rm -f "$pid_file"
@@ -98,11 +109,11 @@ wait_ready() {
     if grep -q '^sam3: ready' "$out"; then
       break
     fi
-    [ ! -t 1 ] || printf '\rsam3: loading the model, %s s ' "$((seconds / 5))"
-    seconds=$((seconds + 1))
+    progress "loading the model, $((tries / 5)) s"
+    tries=$((tries + 1))
     sleep 0.2
   done
-  [ ! -t 1 ] || printf '\r\033[K'
+  progress
 }
 
 start() {
@@ -122,7 +133,7 @@ start() {
   printf '%s\n%s\n' "$pid" "$SAM3_LOG_FILE" >"$pid_file"
   wait_ready "$out"
   printf '%s\n' "$address" >>"$pid_file"
-  say "$(sed -n 's/^sam3: //p' "$out" | tail -n 1): open $(printf %s "$address" | sed 's|//127.0.0.1|//localhost|')"
+  say "$(sed -n 's/^sam3: //p' "$out" | tail -n 1): open $(printf %s "$address" | sed -E 's#//(127\.0\.0\.1|0\.0\.0\.0|\[::1?\]):#//localhost:#')"
   say "log: $SAM3_LOG_FILE; ./start-sam3.sh stop ends it"
 }
 

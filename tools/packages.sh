@@ -4,8 +4,8 @@
 #
 #   tools/packages.sh [--list] [GROUP...]
 #
-# Groups: build (default): compile and run. test: the tests. web: those of the page, in a browser. tools: fuzzing and
-# formatting, as CI does.
+# Groups: build (default): compile and run. test: the tests. web: those of the page, in a browser. tools: fuzzing,
+# formatting and schemathesis, as CI does.
 # --list prints the names instead.
 set -eu
 
@@ -14,10 +14,10 @@ build='make gcc libc6-dev meson ninja-build pkg-config libfreetype-dev libjansso
   python3 zlib1g-dev'
 # Used when the distribution has it. (Ubuntu's chromium is a snap.)
 optional='libdnnl-dev'
-optional_web='chromium'
+optional_web='chromium fonts-wqy-microhei'
 test='libcmocka-dev python3 python3-numpy'
 web='nodejs npm'
-tools='git clang clang-format'
+tools='git clang clang-format python3-venv'
 
 list=
 [ "${1-}" = --list ] && list=yes && shift

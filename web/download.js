@@ -88,7 +88,12 @@ export function listenToDownloads(store, background, stage, failed) {
       h('button', { type: 'button', class: 'menu-item', data: { format }, onclick: () => download(format) },
         h('strong', { text: formatName(format) }), h('span', { class: 'quiet small', text: t(`download.${format}`) }))));
   };
-  menu.addEventListener('beforetoggle', render);
+  menu.addEventListener('beforetoggle', () => {
+    const { bottom, right } = $('#download-button').getBoundingClientRect();
+    menu.style.setProperty('--top', `${bottom + 6}px`);
+    menu.style.setProperty('--right', `${innerWidth - right}px`);
+    render();
+  });
   store.on(['result'], ({ result }) => {
     /** @type {HTMLButtonElement} */ ($('#download-button')).disabled = !result;
   });

@@ -85,7 +85,8 @@ export class InstanceList {
     store.on(['instances'], () => {
       this.renaming = null;
     });
-    store.on(['instances', 'result', 'edits', 'isolated', 'threshold', 'prompts', 'job'], () => this.#renderSoon());
+    store.on(['instances', 'result', 'edits', 'isolated', 'threshold'], () => this.#renderSoon());
+    store.on(['image', 'result', 'prompts', 'active', 'edits', 'isolated'], () => this.#renderUndo());
     store.on(['selected'], () => this.#markSelected(true));
     store.on(['hover'], () => this.#markSelected(false));
     onLanguage(() => this.render());
@@ -114,8 +115,6 @@ export class InstanceList {
     $('#threshold-value').textContent = state.threshold.toFixed(2);
     $('#results-count').textContent = state.result ? String(listed.length) : '';
     $('#results-actions').hidden = !listed.length;
-    /** @type {HTMLButtonElement} */ ($('#undo')).disabled = !this.store.canUndo;
-    /** @type {HTMLButtonElement} */ ($('#redo')).disabled = !this.store.canRedo;
     this.#rows.clear();
     list.replaceChildren(...(state.result
       ? state.result.results.map((result, group) => this.#group(result, listed.filter((i) => i.group === group), group))
@@ -123,6 +122,11 @@ export class InstanceList {
     this.#renderTiming();
     this.#markSelected(false);
     if (focus) /** @type {HTMLElement | null} */ (list.querySelector(`[data-key="${focus}"]`))?.focus();
+  }
+
+  #renderUndo() {
+    /** @type {HTMLButtonElement} */ ($('#undo')).disabled = !this.store.canUndo;
+    /** @type {HTMLButtonElement} */ ($('#redo')).disabled = !this.store.canRedo;
   }
 
   #renderTiming() {
@@ -143,7 +147,7 @@ export class InstanceList {
     const someVisible = listed.some((i) => isVisible(i, state));
     return h('section', { class: 'group', 'aria-label': t('results.group', { name }) },
       h('div', { class: 'group-head' },
-        h('h3', {}, name, result.prompt.translated && h('span', { class: 'translated', text: ` → ${result.prompt.translated}` })),
+        h('h3', { title: name }, name, result.prompt.translated && h('span', { class: 'translated', text: ` → ${result.prompt.translated}` })),
         h('span', { class: 'count numbers', text: String(listed.length) }),
         listed.length > 0 && iconButton(someVisible ? 'eye' : 'eyeoff', t(someVisible ? 'group.hide' : 'group.show', { name }),
           () => this.actions.setHidden(listed, someVisible), { data: { key: `group.${group}` } })),

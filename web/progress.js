@@ -14,7 +14,7 @@ export function showProgress(store) {
     document.body.classList.toggle('busy', !!job);
     if (!job) return;
     const { phase, position, part: [part, parts] } = job;
-    const text = t(`run.${phase}`, { n: position }) + (part ? t('run.part', { n: part, of: parts - 1 }) : '');
+    const text = t(phase === 'queued' && !position ? 'run.next' : `run.${phase}`, { n: position }) + (part ? t('run.part', { n: part, of: parts - 1 }) : '');
     if ($('#progress-text').textContent !== text) $('#progress-text').textContent = text; // read out once
     // Encoding an image is most of the work.
     const own = job.fraction === null ? null

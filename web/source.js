@@ -10,7 +10,22 @@ import { t } from './i18n.js';
 const SENT_AS_THEY_ARE = ['image/jpeg', 'image/png', 'image/webp'];
 
 /**
- * Decodes an image; what the server does not read but the browser does is made a PNG.
+ * Whether it may say how it is to be turned: all browsers follow that in a JPEG, the server in a PNG and a WebP as well.
+ * @param {Blob} blob
+ */
+async function mayBeTurned(blob) {
+  if (blob.type === 'image/jpeg') return false;
+  const name = blob.type === 'image/png' ? 'eXIf' : 'EXIF'; // of the chunk
+  const bytes = new Uint8Array(await blob.arrayBuffer());
+  const [first, ...rest] = new TextEncoder().encode(name);
+  for (let at = bytes.indexOf(first); at >= 0; at = bytes.indexOf(first, at + 1)) {
+    if (rest.every((byte, i) => bytes[at + 1 + i] === byte)) return true;
+  }
+  return false;
+}
+
+/**
+ * Decodes an image; what the server does not read but the browser does, or may see otherwise, is made a PNG.
  * @param {Blob} blob
  * @param {string} name
  * @param {string[]} phrases
@@ -20,7 +35,7 @@ export async function decodeImage(blob, name, phrases) {
   const bitmap = await createImageBitmap(blob);
   const { width, height } = bitmap;
   let sent = blob;
-  if (!SENT_AS_THEY_ARE.includes(blob.type)) {
+  if (!SENT_AS_THEY_ARE.includes(blob.type) || (await mayBeTurned(blob))) {
     const canvas = new OffscreenCanvas(width, height);
     /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext('2d')).drawImage(bitmap, 0, 0);
     sent = await canvas.convertToBlob({ type: 'image/png' });

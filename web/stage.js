@@ -26,6 +26,7 @@ const SLOW_FRAME = 18; // ms
 export class Stage {
   view = new View();
   element = $('#stage');
+  #bar = $('#viewbar');
   /** @type {Uint16Array | null} */ map = null;
   #frame = 0;
   #moving = 0;
@@ -42,7 +43,8 @@ export class Stage {
     this.background = background;
     this.boxes = new BoxLayer(store, this.view);
     this.viewer = this.#makeViewer();
-    new ResizeObserver(() => this.#resized()).observe(this.element);
+    const observer = new ResizeObserver(() => this.#resized());
+    for (const element of [this.element, this.#bar]) observer.observe(element);
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.redraw());
     store.on(['instances', 'edits', 'isolated', 'threshold', 'opacity', 'hover', 'selected'], () => this.recolour());
     store.on(['edits', 'isolated', 'threshold'], () => this.#rebuildSoon());
@@ -114,7 +116,8 @@ export class Stage {
   }
 
   #resized() {
-    const { width, height } = this.element.getBoundingClientRect();
+    const { width, height, bottom } = this.element.getBoundingClientRect();
+    this.view.foot = this.#bar.hidden ? 0 : Math.max(0, bottom - this.#bar.getBoundingClientRect().top);
     this.move(() => this.view.resize(width, height));
   }
 

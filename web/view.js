@@ -8,6 +8,7 @@ export class View {
   y = 0;
   /** The stage. */ width = 1;
   height = 1;
+  /** Of the stage's height, what the bar at its foot covers. */ foot = 0;
   /** The image. */ imageWidth = 1;
   imageHeight = 1;
   /** Whether the image follows the stage's size until the person moves it. */ fitted = true;
@@ -24,14 +25,14 @@ export class View {
   get fitScale() {
     const margin = Math.min(MARGIN, this.width / 20);
     const free = (/** @type {number} */ length) => Math.max(length - 2 * margin, 1);
-    return Math.min(free(this.width) / this.imageWidth, free(this.height) / this.imageHeight, 8);
+    return Math.min(free(this.width) / this.imageWidth, free(this.height - this.foot) / this.imageHeight, 8);
   }
 
   fit() {
     this.fitted = true;
     this.scale = this.fitScale;
     this.x = (this.width - this.imageWidth * this.scale) / 2;
-    this.y = (this.height - this.imageHeight * this.scale) / 2;
+    this.y = (this.height - this.foot - this.imageHeight * this.scale) / 2;
   }
 
   /** Moves the image, but never out of sight. @param {number} dx @param {number} dy */

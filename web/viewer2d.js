@@ -61,26 +61,29 @@ export class CanvasViewer {
 
   #stale() {
     this.#change++;
-    this.#running = null;
     this.redraw();
   }
 
-  /** @type {Mode | null} */ #running = null;
+  #working = false;
   #done = -1;
 
-  /** @param {Mode} mode */
+  /** One picture at a time: what changes meanwhile is drawn in the next. @param {Mode} mode */
   async #prepare(mode) {
-    if (!this.#bitmap || this.#running === mode) return;
-    this.#running = mode;
+    const bitmap = this.#bitmap;
+    if (!bitmap || this.#working) return;
+    this.#working = true;
     const change = this.#change;
-    const line = Math.max(1, Math.round(Math.max(this.#bitmap.width, this.#bitmap.height) / 800));
-    const levels = levelsOf(await compose(this.#bitmap, this.#map, this.#table, mode, line));
-    if (change !== this.#change) return;
-    if (this.#done !== change) this.#composed.clear();
-    this.#done = change;
-    this.#composed.set(mode, levels);
-    this.#running = null;
-    this.redraw();
+    const line = Math.max(1, Math.round(Math.max(bitmap.width, bitmap.height) / 800));
+    try {
+      const levels = levelsOf(await compose(bitmap, this.#map, this.#table, mode, line));
+      if (bitmap !== this.#bitmap) return;
+      if (this.#done !== change) this.#composed.clear();
+      this.#done = change;
+      this.#composed.set(mode, levels);
+    } finally {
+      this.#working = false;
+      this.redraw();
+    }
   }
 
   /** @param {Frame} frame */

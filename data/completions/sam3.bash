@@ -30,7 +30,7 @@ _sam3() {
       ;;
     serve)
       flags="-c --config -m --model -d --device --allowed-hosts --api-keys --batch-size-per-gpu --cache-bytes --cors-origins --device-ids --drain-seconds
-        --dtype --host --image-bytes --log-file --master-port --max-body-bytes --max-connections
+        --dtype --host --idle-seconds --image-bytes --launcher --log-file --master-port --max-body-bytes --max-connections
         --max-pixels --max-prompts --model-path --num-workers --port --queue-bytes --queue-requests
         --request-seconds --schedule --threshold --upload-seconds --use-ddp"
       ;;

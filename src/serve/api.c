@@ -49,6 +49,8 @@ static bool add_image(struct request *request, const struct part *bytes, char id
     return true;
   else if (err.status == SAM3_ERR_FORMAT && !known_image(bytes))
     respond_problem(request, PROBLEM_MEDIA, "%s", err.message);
+  else if (err.status == SAM3_ERR_LIMIT)
+    respond_problem(request, PROBLEM_TOO_LARGE, "%s", err.message);
   else
     respond_error(request, &err);
   return false;
@@ -186,7 +188,7 @@ static sam3_status read_json(struct request *request, struct question *q, bool w
 static sam3_status read_form(struct request *request, struct question *q, struct sam3_error *err) {
   q->image = request->image;
   if (request->threshold.size) {
-    json_t *number = json_loads(request->threshold.bytes, JSON_DECODE_ANY, NULL);
+    json_t *number = json_loadb(request->threshold.bytes, request->threshold.size, JSON_DECODE_ANY, NULL);
     sam3_status status = read_threshold(number, &q->threshold, err);
     json_decref(number);
     TRY(status);
@@ -205,8 +207,8 @@ static bool read_question(struct request *request, struct question *q, bool with
       request->kind == BODY_MULTIPART ? read_form(request, q, &err) : read_json(request, q, with_image, &err);
   if (status == SAM3_ERR_FORMAT)
     respond_problem(request, PROBLEM_BAD_REQUEST, "%s", err.message);
-  else if (status == SAM3_ERR_LIMIT)
-    respond_problem(request, PROBLEM_UNPROCESSABLE, "%s", err.message);
+  else if (status == SAM3_ERR_UNSUPPORTED) /* only the translation says that */
+    respond_problem(request, PROBLEM_UNTRANSLATABLE, "%s", err.message);
   else if (status != SAM3_OK)
     respond_error(request, &err);
   return status == SAM3_OK;
@@ -236,8 +238,8 @@ static void ask(struct request *request, struct question *q, sam3_image *image, 
   snprintf(job->client, sizeof job->client, "%s", request->client);
   snprintf(job->name, sizeof job->name, "%s", name);
   bool later = request->async;
-  if (!later && !request_listen(request, job)) {
-    job_free(job); /* the client left */
+  if (later ? request_left(request) : !request_listen(request, job)) {
+    job_free(job);
     return;
   }
   if (job_submit(job, &err) != SAM3_OK) {

@@ -11,7 +11,6 @@
 #include "base/memory.h"
 #include "serve/server.h"
 
-#define IDLE_SECONDS 75         /* of a connection on which nothing moves */
 #define CONNECTION_MEMORY 32768 /* for headers and buffers */
 #define DISCARD_FACTOR 4        /* bodies up to this many times the limit are read, so that the client hears why */
 
@@ -99,6 +98,13 @@ void request_gone(struct request *request) {
   job_free(job);
   if (!request->stream)
     request_answer(request, 499, NULL); /* the status that logs use for this */
+}
+
+bool request_left(struct request *request) {
+  pthread_mutex_lock(&request->lock);
+  bool gone = request->gone;
+  pthread_mutex_unlock(&request->lock);
+  return gone;
 }
 
 bool request_listen(struct request *request, struct job *job) {
@@ -222,8 +228,11 @@ static bool media_is(const char *value, const char *type) {
 
 static void choose_body(struct request *request) {
   const char *type = header(request, "Content-Type");
+  const char *coding = header(request, "Content-Encoding");
   bool image_only = request->route->flags & OPTIONAL_RAW, form = image_only || request->route->handle == post_segment;
-  if (type && media_is(type, "application/json") && !image_only) {
+  if (coding && strcasecmp(coding, "identity") != 0) {
+    respond_problem(request, PROBLEM_MEDIA, "Content-Encoding %.60s: send the body as it is", coding);
+  } else if (type && media_is(type, "application/json") && !image_only) {
     request->kind = BODY_JSON;
   } else if (type && media_is(type, "multipart/form-data") && form) {
     request->kind = BODY_MULTIPART;
@@ -274,8 +283,8 @@ static void find_route(struct request *request) {
       request->route = route;
       return;
     }
-    snprintf(request->allow + strlen(request->allow), sizeof request->allow - strlen(request->allow), "%s%s",
-             *request->allow ? ", " : "", route->method);
+    snprintf(request->allow + strlen(request->allow), sizeof request->allow - strlen(request->allow), "%s%s%s",
+             *request->allow ? ", " : "", route->method, strcmp(route->method, "GET") == 0 ? ", HEAD" : "");
   }
   if (*request->allow && !strcmp(request->method, "OPTIONS") && request->server->settings.cors_origins.count)
     respond_empty(request, 204);
@@ -312,10 +321,41 @@ static void check_page(struct request *request) {
                     request->origin);
 }
 
+/* How often a request has the headers that say where it goes and where it ends. */
+struct framing {
+  unsigned hosts, lengths, codings;
+  bool chunked;
+};
+
+static enum MHD_Result count_header(void *user, enum MHD_ValueKind kind, const char *name, const char *value) {
+  (void)kind;
+  struct framing *framing = user;
+  framing->hosts += strcasecmp(name, "Host") == 0;
+  framing->lengths += strcasecmp(name, "Content-Length") == 0;
+  if (strcasecmp(name, "Transfer-Encoding") == 0) {
+    framing->codings++;
+    framing->chunked = value && strcasecmp(value, "chunked") == 0;
+  }
+  return MHD_YES;
+}
+
+/* What a proxy could understand otherwise than libmicrohttpd does is refused, and its connection closed. */
+static void check_framing(struct request *request, const char *version) {
+  struct framing framing = {0};
+  MHD_get_connection_values(request->connection, MHD_HEADER_KIND, count_header, &framing);
+  if (framing.hosts > 1 || (!framing.hosts && strcmp(version, MHD_HTTP_VERSION_1_1) == 0))
+    respond_problem(request, PROBLEM_BAD_REQUEST, "the header Host is missing or there twice");
+  else if (framing.lengths + framing.codings > 1 || (framing.codings && !framing.chunked))
+    respond_problem(request, PROBLEM_BAD_REQUEST,
+                    "one Content-Length or one Transfer-Encoding: chunked says where the body ends");
+  request->misframed = request->answered;
+}
+
 /* What the headers already tell. */
 static void check(struct request *request) {
   struct server *server = request->server;
-  check_page(request);
+  if (!request->answered)
+    check_page(request);
   if (!request->answered)
     find_route(request);
   if (request->answered)
@@ -338,6 +378,19 @@ static void check(struct request *request) {
 
 /* ---- libmicrohttpd's callbacks ---- */
 
+static void connected(void *user, struct MHD_Connection *connection, void **context,
+                      enum MHD_ConnectionNotificationCode what) {
+  struct keeper *keeper = ((struct server *)user)->keeper;
+  struct visitor *visitor = *context;
+  if (what == MHD_CONNECTION_NOTIFY_STARTED && (*context = visitor = mem_zeroed(1, sizeof *visitor))) {
+    visitor->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    keeper_meet(keeper, visitor);
+  } else if (what == MHD_CONNECTION_NOTIFY_CLOSED && visitor) {
+    keeper_part(keeper, visitor);
+    free(visitor);
+  }
+}
+
 static void name_client(struct request *request) {
   const union MHD_ConnectionInfo *info =
       MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
@@ -350,16 +403,16 @@ static void name_client(struct request *request) {
 
 static struct request *request_new(struct server *server, struct MHD_Connection *connection, const char *url,
                                    const char *method) {
-  struct request *request = mem_zeroed(1, sizeof *request);
+  struct visitor *visitor = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+  struct request *request = visitor ? mem_zeroed(1, sizeof *request) : NULL;
   if (!request)
     return NULL;
   atomic_init(&request->references, 1);
   pthread_mutex_init(&request->lock, NULL);
   request->server = server;
   request->connection = connection;
-  request->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+  request->visitor = visitor;
   request->began = now_seconds();
-  request->deadline = request->began + server->settings.upload_seconds;
   snprintf(request->method, sizeof request->method, "%s", method);
   snprintf(request->path, sizeof request->path, "%s", url);
   const char *origin = header(request, "Origin");
@@ -402,16 +455,16 @@ static void begin(struct request *request) {
 
 static enum MHD_Result handle(void *user, struct MHD_Connection *connection, const char *url, const char *method,
                               const char *version, const char *data, size_t *size, void **state) {
-  (void)version;
   struct request *request = *state;
   if (!request) {
     *state = request = request_new(user, connection, url, method);
     if (!request)
       return MHD_NO;
+    check_framing(request, version);
     check(request);
     const char *expect = header(request, "Expect"), *length = header(request, "Content-Length");
     bool huge = length && strtoull(length, NULL, 10) > DISCARD_FACTOR * request->server->settings.max_body_bytes;
-    if (!request->answered || !(expect || huge))
+    if (!request->answered || !(expect || huge || request->misframed))
       return MHD_YES; /* an answer given before the body would be lost on most clients */
   } else if (*size) {
     take(request, data, *size);
@@ -426,7 +479,8 @@ static enum MHD_Result handle(void *user, struct MHD_Connection *connection, con
   request->response = NULL;
   pthread_mutex_unlock(&request->lock);
   if (!answered)
-    return MHD_YES; /* suspended */
+    return MHD_YES;                                 /* suspended */
+  keeper_arrived(request->server->keeper, request); /* or will not */
   enum MHD_Result result = response ? MHD_queue_response(connection, request->status, response) : MHD_NO;
   if (response)
     MHD_destroy_response(response);
@@ -460,9 +514,10 @@ sam3_status http_start(struct server *server, int listening, struct sam3_error *
   server->daemon = MHD_start_daemon(
       MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL, handle,
       server, MHD_OPTION_EXTERNAL_LOGGER, complain, server, MHD_OPTION_LISTEN_SOCKET, listening,
-      MHD_OPTION_NOTIFY_COMPLETED, completed, server, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
-      MHD_OPTION_CONNECTION_LIMIT, (unsigned)server->settings.max_connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-      (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
+      MHD_OPTION_NOTIFY_COMPLETED, completed, server, MHD_OPTION_NOTIFY_CONNECTION, connected, server,
+      MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)server->settings.idle_seconds, MHD_OPTION_CONNECTION_LIMIT,
+      (unsigned)server->settings.max_connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+      MHD_OPTION_END);
   return server->daemon ? SAM3_OK : fail(err, SAM3_ERR_IO, "the HTTP server could not be started: %s", strerror(errno));
 }
 

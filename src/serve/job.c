@@ -7,6 +7,7 @@
 #include "serve/server.h"
 
 #define KEEP_SECONDS 300
+#define TELL_SECONDS 3
 #define KEEP_JOBS 1000
 #define KEEP_BYTES ((size_t)256 << 20)
 
@@ -207,6 +208,7 @@ char *job_describe(struct job *job) {
   }
   char *text = json_dumps(json, JSON_REAL_PRECISION(9));
   json_decref(json);
+  job->told |= job_ended(job);
   if (job_ended(job) && job->phase != JOB_CANCELLED && job->text && text) {
     char *more = NULL;
     if (asprintf(&more, "\"%s\": %s", job->phase == JOB_DONE ? "result" : "problem", job->text) < 0)
@@ -291,6 +293,20 @@ static bool expired(struct job *job, void *user) {
 
 void jobs_expire(struct server *server, double now) {
   sweep(server, expired, &(struct kept){.now = now});
+}
+
+static bool find_untold(struct job *job, void *any) {
+  pthread_mutex_lock(&job->lock);
+  *(bool *)any |=
+      (job->phase == JOB_DONE || job->phase == JOB_FAILED) && !job->told && now_seconds() - job->ended < TELL_SECONDS;
+  pthread_mutex_unlock(&job->lock);
+  return false;
+}
+
+bool jobs_untold(struct server *server) {
+  bool any = false;
+  sweep(server, find_untold, &any);
+  return any;
 }
 
 static bool cancel(struct job *job, void *user) {

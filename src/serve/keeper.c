@@ -23,6 +23,7 @@ struct keeper {
   pthread_mutex_t lock;
   struct job *changed;      /* each with a reference */
   struct request *requests; /* all */
+  struct visitor *visitors; /* all connections */
   uint64_t serial;
   bool closing;
 };
@@ -44,8 +45,37 @@ void keeper_tell(struct keeper *keeper, struct job *job) {
   ring(keeper);
 }
 
+/* For a head to be complete, which may come after a pause. */
+static double head_deadline(const struct keeper *keeper) {
+  const struct settings *s = &keeper->server->settings;
+  return now_seconds() + (double)s->idle_seconds + s->upload_seconds;
+}
+
+void keeper_meet(struct keeper *keeper, struct visitor *visitor) {
+  pthread_mutex_lock(&keeper->lock);
+  visitor->deadline = head_deadline(keeper);
+  visitor->next = keeper->visitors;
+  if (visitor->next)
+    visitor->next->previous = visitor;
+  keeper->visitors = visitor;
+  pthread_mutex_unlock(&keeper->lock);
+}
+
+void keeper_part(struct keeper *keeper, struct visitor *visitor) {
+  pthread_mutex_lock(&keeper->lock);
+  if (visitor->previous)
+    visitor->previous->next = visitor->next;
+  else
+    keeper->visitors = visitor->next;
+  if (visitor->next)
+    visitor->next->previous = visitor->previous;
+  pthread_mutex_unlock(&keeper->lock);
+}
+
 void keeper_add(struct keeper *keeper, struct request *request) {
   pthread_mutex_lock(&keeper->lock);
+  request->visitor->request = request;
+  request->visitor->deadline = request->began + keeper->server->settings.upload_seconds;
   request->serial = ++keeper->serial; /* 0 is the keeper's own bell */
   request->next = keeper->requests;
   if (request->next)
@@ -56,12 +86,14 @@ void keeper_add(struct keeper *keeper, struct request *request) {
 
 void keeper_arrived(struct keeper *keeper, struct request *request) {
   pthread_mutex_lock(&keeper->lock);
-  request->deadline = INFINITY;
+  request->visitor->deadline = INFINITY;
   pthread_mutex_unlock(&keeper->lock);
 }
 
 void keeper_remove(struct keeper *keeper, struct request *request) {
   pthread_mutex_lock(&keeper->lock);
+  request->visitor->request = NULL;
+  request->visitor->deadline = head_deadline(keeper);
   if (request->previous)
     request->previous->next = request->next;
   else
@@ -73,11 +105,11 @@ void keeper_remove(struct keeper *keeper, struct request *request) {
 
 void keeper_watch(struct keeper *keeper, struct request *request) {
   struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.u64 = request->serial};
-  epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, request->fd, &event);
+  epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, request->visitor->fd, &event);
 }
 
 void keeper_unwatch(struct keeper *keeper, struct request *request) {
-  epoll_ctl(keeper->epoll, EPOLL_CTL_DEL, request->fd, NULL);
+  epoll_ctl(keeper->epoll, EPOLL_CTL_DEL, request->visitor->fd, NULL);
 }
 
 /* A reference to the request, which may have ended meanwhile. */
@@ -111,29 +143,45 @@ void keeper_each(struct keeper *keeper, void (*visit)(struct request *request)) 
   }
 }
 
-bool keeper_idle(struct keeper *keeper) {
+uint64_t keeper_newest(struct keeper *keeper) {
   pthread_mutex_lock(&keeper->lock);
-  bool idle = !keeper->requests;
+  uint64_t serial = keeper->serial;
   pthread_mutex_unlock(&keeper->lock);
-  return idle;
+  return serial;
 }
 
-/* Uploads that take too long: libmicrohttpd has not begun to answer, so the answer can be written past it. */
+bool keeper_idle(struct keeper *keeper, uint64_t newest) {
+  pthread_mutex_lock(&keeper->lock);
+  struct request *request = keeper->requests;
+  while (request && request->serial > newest)
+    request = request->next;
+  pthread_mutex_unlock(&keeper->lock);
+  return !request;
+}
+
+/* libmicrohttpd has not begun to answer, so that the answer can be written past it. */
+static void tell_timeout(int fd) {
+  char *text = problem_text(PROBLEM_TIMEOUT, "the request did not arrive in time (upload_seconds)"), head[200];
+  int size = snprintf(head, sizeof head,
+                      "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/problem+json\r\n"
+                      "Connection: close\r\nContent-Length: %zu\r\n\r\n",
+                      text ? strlen(text) : 0);
+  if (send(fd, head, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL) == size && text)
+    (void)!send(fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL);
+  free(text);
+}
+
+/* Ends requests that take too long to arrive. One whose head is not complete hears nothing: nobody reads that. */
 static void end_slow_uploads(struct keeper *keeper, double now) {
   pthread_mutex_lock(&keeper->lock);
-  for (struct request *request = keeper->requests; request; request = request->next)
-    if (request->deadline < now) {
-      char *text = problem_text(PROBLEM_TIMEOUT, "the request did not arrive in time (upload_seconds)"), head[200];
-      int size = snprintf(head, sizeof head,
-                          "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/problem+json\r\n"
-                          "Connection: close\r\nContent-Length: %zu\r\n\r\n",
-                          text ? strlen(text) : 0);
-      request->deadline = INFINITY;
-      request->status = 408; /* for the log */
-      if (send(request->fd, head, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL) == size && text)
-        (void)!send(request->fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL);
-      shutdown(request->fd, SHUT_RDWR);
-      free(text);
+  for (struct visitor *visitor = keeper->visitors; visitor; visitor = visitor->next)
+    if (visitor->deadline < now) {
+      visitor->deadline = INFINITY;
+      if (visitor->request) {
+        visitor->request->status = 408; /* for the log */
+        tell_timeout(visitor->fd);
+      }
+      shutdown(visitor->fd, SHUT_RDWR);
     }
   pthread_mutex_unlock(&keeper->lock);
 }

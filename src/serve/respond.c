@@ -21,6 +21,7 @@ static const struct {
     [PROBLEM_MEDIA] = {415, "unsupported-media", "The media type is not supported"},
     [PROBLEM_MISDIRECTED] = {421, "misdirected", "This is not the server of that name"},
     [PROBLEM_UNPROCESSABLE] = {422, "unprocessable", "The request cannot be done as it is"},
+    [PROBLEM_UNTRANSLATABLE] = {422, "untranslatable", "The phrase cannot be translated"},
     [PROBLEM_QUEUE_FULL] = {429, "queue-full", "Too many requests wait"},
     [PROBLEM_UNAVAILABLE] = {503, "unavailable", "The server cannot do this now"},
     [PROBLEM_INTERNAL] = {500, "internal", "The server failed"},
@@ -48,9 +49,8 @@ enum problem problem_of(sam3_status status) {
   case SAM3_ERR_ARGUMENT:
   case SAM3_ERR_FORMAT:
   case SAM3_ERR_UNSUPPORTED:
-    return PROBLEM_UNPROCESSABLE;
   case SAM3_ERR_LIMIT:
-    return PROBLEM_TOO_LARGE;
+    return PROBLEM_UNPROCESSABLE;
   case SAM3_ERR_BUSY:
     return PROBLEM_QUEUE_FULL;
   case SAM3_ERR_TIMEOUT:
@@ -122,10 +122,6 @@ void respond_json(struct request *request, unsigned status, json_t *value) {
   char *text = json_dumps(value, JSON_REAL_PRECISION(9));
   json_decref(value);
   respond_text(request, status, "application/json", text);
-}
-
-void respond_bytes(struct request *request, const void *bytes, size_t size, const char *type) {
-  send_text(request, 200, type, MHD_create_response_from_buffer(size, (void *)bytes, MHD_RESPMEM_PERSISTENT), 0);
 }
 
 void respond_empty(struct request *request, unsigned status) {

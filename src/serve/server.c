@@ -33,9 +33,8 @@ bool key_allowed(struct server *server, const char *key) {
   bool allowed = server->api_keys.count == 0;
   for (size_t i = 0; i < server->api_keys.count; i++) {
     char known[KEY_MOST] = "";
-    size_t length = strnlen(server->api_keys.items[i], KEY_MOST - 1);
-    memcpy(known, server->api_keys.items[i], length);
-    volatile unsigned char different = length == 0; /* an empty key is none */
+    snprintf(known, sizeof known, "%s", server->api_keys.items[i]);
+    volatile unsigned char different = *known == '\0'; /* an empty key is none */
     for (size_t k = 0; k < KEY_MOST; k++)
       different = (unsigned char)(different | (given[k] ^ known[k]));
     allowed |= !different;
@@ -51,6 +50,18 @@ float default_threshold(struct server *server) {
   return threshold;
 }
 
+/* From all sources. */
+static sam3_status read_settings(const struct serve_options *options, struct settings *settings,
+                                 struct sam3_error *err) {
+  TRY(options->settings(options->user, settings, err));
+  for (size_t i = 0; i < settings->api_keys.count; i++)
+    if (strlen(settings->api_keys.items[i]) >= KEY_MOST) {
+      settings_free(settings);
+      return fail(err, SAM3_ERR_ARGUMENT, "api_keys: number %zu has more than %d bytes", i + 1, KEY_MOST - 1);
+    }
+  return SAM3_OK;
+}
+
 static void take_changes(struct server *server, struct settings *settings) {
   pthread_rwlock_wrlock(&server->changing);
   struct text_list old = server->api_keys;
@@ -64,7 +75,7 @@ static void reload(struct server *server) {
   struct settings settings;
   struct sam3_error err;
   log_reopen(server->log);
-  if (server->options->settings(server->options->user, &settings, &err) != SAM3_OK) {
+  if (read_settings(server->options, &settings, &err) != SAM3_OK) {
     log_event(server->log, "error", "settings not read again: %s", err.message);
     return;
   }
@@ -228,14 +239,23 @@ static void read_samples(struct server *server) {
     log_event(server->log, "warning", "%s", err.message);
 }
 
-/* New work is refused; what runs, and the answers on their way, have drain_seconds. */
+/* New work is refused; what runs, the answers on their way, and those to be fetched have drain_seconds. Whoever comes
+ * when nothing runs any more is not waited for, or a server that many ask would never end. */
 static void drain(struct server *server) {
   double until = now_seconds() + server->settings.drain_seconds;
+  uint64_t newest = UINT64_MAX;
   atomic_store(&server->draining, true);
   log_event(server->log, "info", "draining: %zu jobs run", (size_t)server->active);
-  while (now_seconds() < until && (server->active || !keeper_idle(server->keeper)))
+  while (now_seconds() < until) {
+    if (server->active || jobs_untold(server))
+      newest = UINT64_MAX;
+    else if (newest == UINT64_MAX)
+      newest = keeper_newest(server->keeper);
+    else if (keeper_idle(server->keeper, newest))
+      break;
     if (next_signal(0.05) > 0) /* told twice: at once */
       break;
+  }
 }
 
 static sam3_status run(struct server *server, struct sam3_error *err) {
@@ -285,7 +305,7 @@ static sam3_status serve_rank_0(struct server *server, struct sam3_error *err) {
 
 sam3_status serve_run(const struct serve_options *options, struct sam3_error *err) {
   struct server server = {.options = options, .began = now_seconds()};
-  TRY(options->settings(options->user, &server.settings, err));
+  TRY(read_settings(options, &server.settings, err));
   if (options->launch->rank > 0)
     return serve_rank_0(&server, err);
   pthread_rwlock_init(&server.changing, NULL);
@@ -294,7 +314,7 @@ sam3_status serve_run(const struct serve_options *options, struct sam3_error *er
   struct settings changes;
   int listening = -1;
   server.port = s->port;
-  sam3_status status = options->settings(options->user, &changes, err);
+  sam3_status status = read_settings(options, &changes, err);
   if (status == SAM3_OK) {
     take_changes(&server, &changes);
     settings_free(&changes);

@@ -34,6 +34,7 @@ enum problem {
   PROBLEM_MEDIA,
   PROBLEM_MISDIRECTED,
   PROBLEM_UNPROCESSABLE,
+  PROBLEM_UNTRANSLATABLE,
   PROBLEM_QUEUE_FULL,
   PROBLEM_UNAVAILABLE,
   PROBLEM_INTERNAL,
@@ -69,6 +70,7 @@ struct job {
   size_t size;
   enum problem problem;
   double ended;
+  bool told;                 /* somebody has fetched its end */
   struct request *listeners; /* that wait for it */
 
   atomic_bool changed; /* is in the keeper's list */
@@ -91,6 +93,8 @@ void jobs_forget(struct server *server, const char *id);
 /* The keeper calls these: the engine said something; time went by. */
 void job_update(struct job *job);
 void jobs_expire(struct server *server, double now);
+/* Whether the end of a kept job is to be fetched still: for a moment, clients that poll may come. */
+bool jobs_untold(struct server *server);
 /* Cancels all that are kept. */
 void jobs_cancel(struct server *server);
 void jobs_close(struct server *server);
@@ -110,7 +114,7 @@ struct request {
   atomic_int references;
   struct server *server;
   struct MHD_Connection *connection;
-  int fd;
+  struct visitor *visitor;
   char method[12], path[256], client[64];
   const struct route *route;
   char id[ID_SIZE]; /* in the path */
@@ -123,7 +127,8 @@ struct request {
   struct part body, image, prompts, threshold; /* JSON and raw bytes in body, fields of a form in the others */
   char filename[256];
   uint64_t received;
-  bool async; /* Prefer: respond-async */
+  bool async;     /* Prefer: respond-async */
+  bool misframed; /* it may end elsewhere than it seems */
 
   pthread_mutex_t lock;
   bool suspended, answered, gone; /* gone: the client left */
@@ -138,14 +143,23 @@ struct request {
 
   /* Among all requests; under the keeper's lock. */
   uint64_t serial;
-  double deadline; /* to have arrived; INFINITY: it has */
   struct request *previous, *next;
+};
+
+/* A connection, from its first byte to its last; under the keeper's lock. */
+struct visitor {
+  int fd;
+  double deadline;         /* for a whole request to have arrived; INFINITY: it has */
+  struct request *request; /* that arrives; NULL: its head is not complete */
+  struct visitor *previous, *next;
 };
 
 void request_share(struct request *request);
 void request_free(struct request *request); /* gives up a reference */
 /* The client left. */
 void request_gone(struct request *request);
+/* Whether it has, as far as is known. */
+bool request_left(struct request *request);
 /* Keeps the connection of a stream open. */
 void request_ping(struct request *request);
 /* Waits for the job: a stream is woken by every change, others are answered at its end. False: the client left. */
@@ -169,7 +183,6 @@ void http_stop(struct server *server);
 void respond_json(struct request *request, unsigned status, json_t *value); /* takes the value */
 /* Takes `text`, which free() frees; NULL stands for no memory. */
 void respond_text(struct request *request, unsigned status, const char *type, char *text);
-void respond_bytes(struct request *request, const void *bytes, size_t size, const char *type); /* of the program */
 void respond_empty(struct request *request, unsigned status);
 /* The text of a job that has ended. */
 void respond_job(struct request *request, struct job *job);
@@ -227,7 +240,10 @@ struct keeper;
 sam3_status keeper_open(struct server *server, struct keeper **keeper, struct sam3_error *err);
 /* The job has changed; from any thread, the engine's as well. */
 void keeper_tell(struct keeper *keeper, struct job *job);
-/* A request begins and ends; `deadline` is when it must have arrived. */
+/* A connection begins and ends. */
+void keeper_meet(struct keeper *keeper, struct visitor *visitor);
+void keeper_part(struct keeper *keeper, struct visitor *visitor);
+/* A request begins, has arrived, and ends. */
 void keeper_add(struct keeper *keeper, struct request *request);
 void keeper_arrived(struct keeper *keeper, struct request *request);
 void keeper_remove(struct keeper *keeper, struct request *request);
@@ -236,8 +252,9 @@ void keeper_watch(struct keeper *keeper, struct request *request);
 void keeper_unwatch(struct keeper *keeper, struct request *request);
 /* Calls `visit` for every request, with a reference of its own. */
 void keeper_each(struct keeper *keeper, void (*visit)(struct request *request));
-/* There is no request, not even one whose answer is on its way. */
-bool keeper_idle(struct keeper *keeper);
+/* The newest request so far; and whether it and all before it have ended, their answers sent. */
+uint64_t keeper_newest(struct keeper *keeper);
+bool keeper_idle(struct keeper *keeper, uint64_t newest);
 void keeper_close(struct keeper *keeper);
 
 /* ---- sockets (port.c) ---- */

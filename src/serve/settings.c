@@ -56,6 +56,7 @@ const struct setting all_settings[] = {
     {"request_seconds", "S", "300", "from the whole request to its answer; 0: no limit", SETTING_NUMBER,
      AT(request_seconds), 0, 86400},
     {"upload_seconds", "S", "60", "for a request to arrive", SETTING_NUMBER, AT(upload_seconds), 0.1, 86400},
+    {"idle_seconds", "S", "75", "for a connection between requests", SETTING_COUNT, AT(idle_seconds), 1, 86400},
     {"drain_seconds", "S", "30", "for running requests when the server is told to end", SETTING_NUMBER,
      AT(drain_seconds), 0, 86400},
 };

@@ -25,7 +25,7 @@ struct settings {
   char *log_file; /* "": standard error */
   struct text_list api_keys, allowed_hosts, cors_origins;
   uint64_t queue_requests, queue_bytes, cache_bytes, image_bytes;
-  uint64_t max_body_bytes, max_pixels, max_prompts, max_connections;
+  uint64_t max_body_bytes, max_pixels, max_prompts, max_connections, idle_seconds;
   double request_seconds, upload_seconds, drain_seconds;
 };
 

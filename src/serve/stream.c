@@ -45,7 +45,7 @@ static bool decodes(const char *stage, bool before) {
 
 /* The next event of the job, if there is one; its lock is held. */
 static void make_event(struct stream *stream) {
-  const struct job *job = stream->job;
+  struct job *job = stream->job;
   const struct sam3_job_state *s = &job->state;
   char *text = NULL;
   int size = 0;
@@ -68,6 +68,7 @@ static void make_event(struct stream *stream) {
     const char *data = job->phase == JOB_CANCELLED || !job->text ? "{}" : job->text;
     size = asprintf(&text, "event: %s\ndata: %.*s\n\n", name, (int)strcspn(data, "\n"), data);
     stream->phase = job->phase;
+    job->told = true;
   }
   stream->text = size > 0 ? text : NULL;
   stream->size = size > 0 ? (size_t)size : 0;

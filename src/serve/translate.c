@@ -1,5 +1,6 @@
-/* A phrase is cut into words of the glossary, the longest first, going back where that leads nowhere. Colours come
- * before nouns in English; numbers, measure words and particles say nothing that the model could use. */
+/* A phrase is cut into words of the glossary, the longest first, going back where that leads nowhere. In English
+ * colours come before nouns, and where a thing is or what it wears behind it; numbers, measure words and particles say
+ * nothing that the model could use. */
 #include "serve/translate.h"
 
 #include <pthread.h>
@@ -18,6 +19,9 @@
 enum kind {
   KIND_NOUN = 'n',
   KIND_ADJECTIVE = 'a', /* colours, sizes, ... */
+  KIND_AND = 'c',       /* between two of them */
+  KIND_PLACE = 'r',     /* 桌子 上的 苹果: what is on, in, under what */
+  KIND_VERB = 'v',      /* 戴 帽子 的 人: who wears, holds, rides what */
   KIND_NUMBER = 'd',
   KIND_MEASURE = 'm', /* only behind a number, or this and that */
   KIND_PARTICLE = 'p',
@@ -124,24 +128,67 @@ static const struct word *look_up(const char *text, size_t size) {
   return low < glossary.count && word->chinese_size == size && !memcmp(word->chinese, text, size) ? word : NULL;
 }
 
+/* Where in a phrase the next word stands. */
+struct place {
+  enum {
+    PLAIN,
+    PLACED,
+    VERB_OBJECT,
+    VERB_SUBJECT
+  } part; /* the last two: before and behind the 的 that ends the object */
+  enum { AFTER_OTHER, AFTER_NUMBER, AFTER_ADJECTIVE, AFTER_AND } after;
+  bool named; /* this part has a noun: a colour or a number alone names no thing */
+};
+
 struct cutting {
   const char *text;
   size_t size, furthest;
   struct word words[MOST_WORDS];
-  size_t count;
-  bool failed[2][2][MOST_BYTES + 1]; /* from here, behind a number and with a noun or not, there is no way */
+  size_t count, mark, split;            /* where the place or the verb stands, and the words behind the verb's 的 */
+  bool failed[4][4][2][MOST_BYTES + 1]; /* from here, by part, after and named, there is no way */
 };
 
-static bool counts(const struct cutting *c) {
-  return c->count && (c->words[c->count - 1].kind == KIND_NUMBER || c->words[c->count - 1].kind == KIND_PARTICLE);
+static bool is_of(const struct word *word) {
+  static const char of[] = "的";
+  return word->kind == KIND_PARTICLE && word->chinese_size == sizeof of - 1 &&
+         !memcmp(word->chinese, of, sizeof of - 1);
 }
 
-/* A colour or a number alone names no thing. */
-static bool names_a_thing(const struct cutting *c) {
-  for (size_t i = 0; i < c->count; i++)
-    if (c->words[i].kind == KIND_NOUN || c->words[i].kind == KIND_LATIN)
-      return true;
-  return false;
+static struct place place_of(struct cutting *c) {
+  struct place place = {0};
+  for (size_t i = 0; i < c->count; i++) {
+    const struct word *word = &c->words[i];
+    bool object_ends = place.part == VERB_OBJECT && place.named && is_of(word);
+    if (word->kind == KIND_PLACE || word->kind == KIND_VERB || object_ends) {
+      place.part = object_ends ? VERB_SUBJECT : word->kind == KIND_PLACE ? PLACED : VERB_OBJECT;
+      place.named = false;
+      *(object_ends ? &c->split : &c->mark) = i + object_ends;
+    }
+    place.named |= word->kind == KIND_NOUN || word->kind == KIND_LATIN;
+    place.after = word->kind == KIND_NUMBER || word->kind == KIND_PARTICLE ? AFTER_NUMBER
+                  : word->kind == KIND_ADJECTIVE                           ? AFTER_ADJECTIVE
+                  : word->kind == KIND_AND                                 ? AFTER_AND
+                                                                           : AFTER_OTHER;
+  }
+  return place;
+}
+
+/* Whether a word of this kind may stand there. */
+static bool fits(struct place place, char kind) {
+  if (place.after == AFTER_AND)
+    return kind == KIND_ADJECTIVE;
+  switch (kind) {
+  case KIND_MEASURE:
+    return place.after == AFTER_NUMBER;
+  case KIND_AND:
+    return place.after == AFTER_ADJECTIVE;
+  case KIND_PLACE:
+    return place.part == PLAIN && place.named;
+  case KIND_VERB:
+    return place.part == PLAIN && !place.named;
+  default:
+    return true;
+  }
 }
 
 static bool cut(struct cutting *c, size_t at);
@@ -162,10 +209,11 @@ static bool cut(struct cutting *c, size_t at) {
     at++;
   if (at > c->furthest)
     c->furthest = at;
-  bool after_number = counts(c), named = names_a_thing(c);
+  struct place place = place_of(c);
   if (at == c->size)
-    return named;
-  if (c->failed[after_number][named][at])
+    return place.named && place.part != VERB_OBJECT;
+  bool *failed = &c->failed[place.part][place.after][place.named][at];
+  if (*failed)
     return false;
   size_t latin = at;
   while (latin < c->size && (unsigned char)c->text[latin] < 0x80 && c->text[latin] != ' ')
@@ -173,7 +221,7 @@ static bool cut(struct cutting *c, size_t at) {
   if (latin > at) {
     char kind = strspn(c->text + at, "0123456789") >= latin - at ? KIND_NUMBER : KIND_LATIN;
     struct word word = {NULL, c->text + at, 0, (unsigned char)(latin - at), kind};
-    if (go_on(c, word, latin))
+    if (fits(place, kind) && go_on(c, word, latin))
       return true;
   }
   size_t left = c->size - at;
@@ -181,23 +229,52 @@ static bool cut(struct cutting *c, size_t at) {
     const struct word *word = look_up(c->text + at, size);
     const struct word *end = glossary.words + glossary.count;
     for (; word && word < end && word->chinese_size == size && !memcmp(word->chinese, c->text + at, size); word++)
-      if ((word->kind != KIND_MEASURE || after_number) && go_on(c, *word, at + size))
+      if (fits(place, word->kind) && go_on(c, *word, at + size))
         return true;
   }
-  c->failed[after_number][named][at] = true;
+  *failed = true;
   return false;
 }
 
-/* The words of a kind, in order, each with a space before it unless it is the first. */
-static size_t put(const struct cutting *c, const char *kinds, char *out, size_t size) {
-  for (size_t i = 0; i < c->count; i++)
+struct english {
+  char *text;
+  size_t size;
+};
+
+/* The words from..to of some kinds, in order, each with a space before it unless it is the first. */
+static void put(const struct cutting *c, size_t from, size_t to, const char *kinds, struct english *out) {
+  for (size_t i = from; i < to; i++)
     if (strchr(kinds, c->words[i].kind)) {
-      if (size)
-        out[size++] = ' ';
-      memcpy(out + size, c->words[i].english, c->words[i].english_size);
-      size += c->words[i].english_size;
+      if (out->size)
+        out->text[out->size++] = ' ';
+      memcpy(out->text + out->size, c->words[i].english, c->words[i].english_size);
+      out->size += c->words[i].english_size;
     }
-  return size;
+}
+
+/* Adjectives stand before the thing. */
+static void put_thing(const struct cutting *c, size_t from, size_t to, struct english *out) {
+  put(c, from, to, "ac", out);
+  put(c, from, to, "nl", out);
+}
+
+/* What Chinese says before its thing, where it is or what it wears, English says behind it. */
+static void put_phrase(struct cutting *c, struct english *out) {
+  switch (place_of(c).part) {
+  case PLACED:
+    put_thing(c, c->mark + 1, c->count, out);
+    put(c, c->mark, c->mark + 1, "r", out);
+    put_thing(c, 0, c->mark, out);
+    break;
+  case VERB_SUBJECT:
+    put(c, 0, c->mark, "ac", out);
+    put_thing(c, c->split, c->count, out);
+    put(c, c->mark, c->mark + 1, "v", out);
+    put_thing(c, c->mark + 1, c->split, out);
+    break;
+  default:
+    put_thing(c, 0, c->count, out);
+  }
 }
 
 /* Full-width signs and spaces become spaces. */
@@ -223,6 +300,20 @@ static size_t normalize(const char *text, char out[MOST_BYTES + 1]) {
   return n;
 }
 
+static sam3_status say_why(const struct cutting *c, struct sam3_error *err) {
+  const char *rest = c->text + c->furthest;
+  const struct word *and = look_up(rest, strlen("和"));
+  if (and&&and->kind == KIND_AND && *(rest + and->chinese_size))
+    return fail(err, SAM3_ERR_UNSUPPORTED, "\"%s\" cannot be translated: ask for each thing with a phrase of its own",
+                c->text);
+  if (*rest)
+    return fail(
+        err, SAM3_ERR_UNSUPPORTED,
+        "\"%s\" cannot be translated: the glossary does not know \"%s\"; say it in English, or in simpler words",
+        c->text, rest);
+  return fail(err, SAM3_ERR_UNSUPPORTED, "\"%s\" cannot be translated: it names no thing", c->text);
+}
+
 sam3_status translate(const char *text, char **english, struct sam3_error *err) {
   *english = NULL;
   pthread_once(&glossary.once, read_glossary);
@@ -232,22 +323,16 @@ sam3_status translate(const char *text, char **english, struct sam3_error *err) 
     return fail_memory(err, 0, "the glossary");
   if (cutting.size > MOST_BYTES)
     return fail(err, SAM3_ERR_UNSUPPORTED, "\"%.60s...\" is too long to be translated", text);
-  if (!cut(&cutting, 0)) {
-    const char *rest = clean + cutting.furthest;
-    return *rest ? fail(err, SAM3_ERR_UNSUPPORTED,
-                        "\"%s\" cannot be translated: the glossary does not know \"%s\"; say it in English, or in "
-                        "simpler words",
-                        clean, rest)
-                 : fail(err, SAM3_ERR_UNSUPPORTED, "\"%s\" cannot be translated: it names no thing", clean);
-  }
+  if (!cut(&cutting, 0))
+    return say_why(&cutting, err);
   size_t most = 1;
   for (size_t i = 0; i < cutting.count; i++)
     most += cutting.words[i].english_size + 1u;
-  char *out = mem_alloc(most);
-  if (!out)
+  struct english out = {.text = mem_alloc(most)};
+  if (!out.text)
     return fail_memory(err, most, "a phrase");
-  size_t size = put(&cutting, "nl", out, put(&cutting, "a", out, 0));
-  out[size] = '\0';
-  *english = out;
+  put_phrase(&cutting, &out);
+  out.text[out.size] = '\0';
+  *english = out.text;
   return SAM3_OK;
 }

@@ -70,7 +70,7 @@ class Server:
             time.sleep(0.02)
 
     def _port(self):
-        for _ in range(500):
+        for _ in range(3000):
             for line in self.output().splitlines():
                 if "serving on http" in line:
                     return int(line.rsplit(":", 1)[1])
@@ -90,6 +90,12 @@ class Server:
 
     def socket(self):
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+
+    def raw(self, data):
+        """What comes for these bytes, until the server closes the connection."""
+        with self.socket() as s:
+            s.sendall(data)
+            return b"".join(iter(lambda: s.recv(65536), b""))
 
     def request(self, method, path, body=None, headers=None):
         connection = self.connect()
@@ -121,7 +127,7 @@ class Server:
     def stats(self):
         return self.request("GET", "/v1/devices").json()
 
-    def wait(self, what, condition, seconds=20):
+    def wait(self, what, condition, seconds=60):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if condition():
@@ -144,7 +150,7 @@ class Server:
                 yield event, json.loads(line[6:])
         connection.close()
 
-    def stop(self, signal=15, seconds=20):
+    def stop(self, signal=15, seconds=60):
         self.process.send_signal(signal)
         return self.process.wait(seconds)
 

@@ -2,12 +2,15 @@
 """Every endpoint and every class of error."""
 import base64
 import json
+import re
 import unittest
 
 import harness
 from harness import SAMPLE, Server
 
 DOG = [{"text": "dog"}]
+API = json.loads((harness.ROOT / "src/serve/openapi.json").read_text())
+PROBLEMS = API["components"]["schemas"]["Problem"]["properties"]["type"]["enum"]
 
 
 class Api(unittest.TestCase):
@@ -24,6 +27,7 @@ class Api(unittest.TestCase):
         body = answer.json()
         self.assertEqual(set(body), {"type", "title", "status", "detail"})
         self.assertEqual((body["type"], body["status"]), ("/problems/" + name, status))
+        self.assertIn(body["type"], PROBLEMS)
         self.assertIn(says, body["detail"])
 
     def document(self, answer, prompts=1):
@@ -65,7 +69,7 @@ class Api(unittest.TestCase):
         self.assertEqual(result["prompt"], {"text": "红色的汽车", "boxes": [], "translated": "red car"})
         english = self.document(self.server.segment([{"text": "red car"}], threshold=0))["results"][0]
         self.assertEqual([d["score"] for d in result["detections"]], [d["score"] for d in english["detections"]])
-        self.problem(self.server.segment([{"text": "量子"}]), 422, "unprocessable", "量子")
+        self.problem(self.server.segment([{"text": "量子"}]), 422, "untranslatable", "量子")
 
     # ---- images ----
 
@@ -95,6 +99,24 @@ class Api(unittest.TestCase):
         self.problem(self.server.request("POST", "/v1/segment", broken, {"Content-Type": kind}), 400, "bad-request")
         self.problem(self.server.request("POST", "/v1/segment", b"", {"Content-Type": "multipart/form-data"}), 400, "bad-request")
         self.problem(self.server.post_form("/v1/segment", {"image": SAMPLE, "prompts": "[{"}), 400, "bad-request")
+        deep = self.server.request("POST", "/v1/segment", b"[" * 100_000, {"Content-Type": "application/json"})
+        self.problem(deep, 400, "bad-request")
+
+    def test_where_a_request_ends(self):
+        # A proxy could read these otherwise, and take a part of one request for another.
+        post = b"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        for head in (b"GET /healthz HTTP/1.1\r\nConnection: close\r\n",
+                     b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n",
+                     post + b"Content-Length: 2\r\nContent-Length: 3\r\n",
+                     post + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+                     post + b"Transfer-Encoding: gzip, chunked\r\n", post + b"Transfer-Encoding: identity\r\n"):
+            with self.subTest(head=head):
+                answer = self.server.raw(head + b"\r\n")
+                self.assertTrue(answer.startswith(b"HTTP/1.1 400 "), answer)
+                self.assertIn(b"/problems/bad-request", answer)
+                self.assertEqual(answer.count(b"HTTP/1.1"), 1)
+        chunked = self.server.raw(post + b"Connection: close\r\nTransfer-Encoding: Chunked\r\n\r\n2;a=b\r\n{}\r\n0\r\n\r\n")
+        self.assertTrue(chunked.startswith(b"HTTP/1.1 422 "), chunked)
 
     def test_unprocessable(self):
         def segment(value):
@@ -120,7 +142,18 @@ class Api(unittest.TestCase):
         self.problem(self.server.post_form("/v1/segment", {"image": SAMPLE, "prompt": "[]"}), 422, "unprocessable", "prompt")
         self.problem(self.server.segment(DOG, image=SAMPLE[:5000]), 422, "unprocessable")
 
+    def test_thresholds_of_a_form(self):
+        for text in ("NaN", "1e999", "0.5abc", "0.5\0abc", "-0.1", "1.1", "0x1", "true"):
+            self.problem(self.server.segment(DOG, threshold=text), 422, "unprocessable", "threshold")
+
+    def test_boxes_that_make_no_sense(self):
+        far = [{"boxes": [{"box": [1e6, 1e6, 2e6, 2e6]}]}]
+        self.problem(self.server.segment(far), 422, "unprocessable", "leaves the image")
+        self.problem(self.server.segment([{"boxes": [{"box": [0, 0, 9, 9]}] * 1000}]), 422, "unprocessable", "at most 256")
+
     def test_media(self):
+        packed = self.server.request("POST", "/v1/segment", b"{}", {"Content-Type": "application/json", "Content-Encoding": "gzip"})
+        self.problem(packed, 415, "unsupported-media", "Content-Encoding")
         self.problem(self.server.request("POST", "/v1/segment", b"x", {"Content-Type": "text/plain"}), 415, "unsupported-media")
         self.problem(self.server.request("POST", "/v1/segment", b"x"), 415, "unsupported-media")
         self.problem(self.server.segment(DOG, image=b"GIF89a and more bytes"), 415, "unsupported-media")
@@ -150,7 +183,7 @@ class Api(unittest.TestCase):
         self.problem(answer, 405, "method-not-allowed")
         self.assertEqual(answer.headers["Allow"], "POST")
         self.assertEqual(self.server.request("DELETE", "/v1/images/x/segment").headers["Allow"], "POST")
-        self.assertEqual(self.server.request("PUT", "/v1/images/x").headers["Allow"], "GET, DELETE")
+        self.assertEqual(self.server.request("PUT", "/v1/images/x").headers["Allow"], "GET, HEAD, DELETE")
         self.problem(self.server.request("OPTIONS", "/v1/segment", headers={"Origin": "http://x"}), 405, "method-not-allowed")
 
     # ---- the rest ----
@@ -193,7 +226,10 @@ class Api(unittest.TestCase):
         self.assertIn("default-src 'self'", page.headers["Content-Security-Policy"])
         self.assertNotIn("unsafe", page.headers["Content-Security-Policy"])
         api = self.server.request("GET", "/openapi.json").json()
+        self.assertEqual(api, API)
         self.assertTrue(api["openapi"].startswith("3.1"))
+        table = [row.split("|")[2] for row in (harness.ROOT / "docs/server.md").read_text().splitlines() if row.startswith("| 4") or row.startswith("| 500")]
+        self.assertEqual(sorted("/problems/" + name for name in re.findall("`([a-z-]+)`", "".join(table))), sorted(PROBLEMS))
         # What is described answers, with another status than 404 for the route itself.
         for path, methods in api["paths"].items():
             for method in set(methods) & {"get", "post", "delete"}:

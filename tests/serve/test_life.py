@@ -18,7 +18,7 @@ DOG = [{"text": "dog"}]
 
 def serve(*flags, env=None):
     """The finished process of a server that must not start."""
-    return subprocess.run([harness.PROGRAM, "serve", *map(str, flags)], capture_output=True, text=True, timeout=20,
+    return subprocess.run([harness.PROGRAM, "serve", *map(str, flags)], capture_output=True, text=True, timeout=60,
                           env=harness.environment(env or {}))
 
 
@@ -49,7 +49,7 @@ class Clients(unittest.TestCase):
             queued.sendall(f"POST /v1/images/{image}/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                            f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
             self.server.wait("three jobs", lambda: (lambda s: s["queued"] + s["running"] == 3)(self.server.stats()))
-        self.server.wait("the queued one is cancelled", lambda: self.server.stats()["cancelled"] == before + 1, 2)
+        self.server.wait("the queued one is cancelled", lambda: self.server.stats()["cancelled"] == before + 1)
         for job in jobs:
             self.assertEqual(self.server.request("DELETE", "/v1/jobs/" + job).status, 204)
         self.settled()
@@ -57,9 +57,19 @@ class Clients(unittest.TestCase):
         with self.server.socket() as running:
             running.sendall(multipart(self.server, LARGE, LONG))
             self.server.wait("it runs", lambda: self.server.stats()["running"] == 1)
-        self.server.wait("the running one is cancelled", lambda: self.server.stats()["running"] == 0, 3)
+        self.server.wait("the running one is cancelled", lambda: self.server.stats()["running"] == 0)
         self.assertGreaterEqual(self.server.stats()["cancelled"], before + 3)
         self.assertIn(499, [r.get("status") for r in self.server.records()])
+
+    def test_a_job_that_nobody_waits_for_is_not_begun(self):
+        self.settled()
+        before = self.server.stats()["accepted"]
+        large = harness.png(4000, 3000, 7)  # it takes a while to decode
+        with self.server.socket() as leaves:
+            leaves.sendall(multipart(self.server, large, LONG).replace(b"Host:", b"Prefer: respond-async\r\nHost:", 1))
+        self.server.wait("it is gone", lambda: 499 in [r.get("status") for r in self.server.records()[-3:]])
+        time.sleep(0.5)
+        self.assertEqual(self.server.stats()["accepted"], before)
 
     def test_events_in_order(self):
         self.settled()
@@ -99,7 +109,7 @@ class Clients(unittest.TestCase):
             time.sleep(0.01)
         self.assertEqual([a.status for a in answers], [200] * 40)
         self.assertEqual(len({a.body.split(b'"timing"')[0] for a in answers}), 1)
-        self.assertLess(slowest, 1)
+        self.assertLess(slowest, 5)
 
     def test_a_full_queue(self):
         self.settled()
@@ -165,6 +175,19 @@ class Clients(unittest.TestCase):
 
 
 class Limits(unittest.TestCase):
+    def test_a_head_that_never_ends(self):
+        server = Server("--upload-seconds", 1, "--idle-seconds", 1)
+        with server.socket() as drip, server.socket() as keeps_on:
+            began = time.monotonic()
+            drip.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ")
+            with self.assertRaises(OSError):
+                while time.monotonic() - began < 10:
+                    drip.sendall(b"x")
+                    time.sleep(0.1)
+                    keeps_on.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    self.assertIn(b" 200 ", keeps_on.recv(10000))
+        self.assertEqual(server.stop(), 0)
+
     def test_requests_that_take_too_long(self):
         server = Server("--request-seconds", "0.3")
         image = server.upload(LARGE, "image/png")
@@ -206,6 +229,9 @@ class Limits(unittest.TestCase):
         self.assertEqual(server.request("GET", "/v1/model", headers=key).status, 401)
         self.assertNotEqual(server.segment(DOG, headers={"X-API-Key": "third-key"}).json()["results"][0]["detections"], [])
         self.assertIn('"settings read again', log.read_text())
+        file.write_text(f"api_keys: [third-key, {'k' * 256}]\nlog_file: {log}\n")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait("the complaint", lambda: "api_keys: number 2 has more than 255 bytes" in log.read_text())
         file.write_text("thresold: 1\n")
         server.process.send_signal(signal.SIGHUP)
         server.wait("the complaint", lambda: "unknown key 'thresold'" in log.read_text())
@@ -272,7 +298,7 @@ class Limits(unittest.TestCase):
 
 class End(unittest.TestCase):
     def test_drain(self):
-        server = Server()
+        server = Server("--drain-seconds", 300)
         image = server.upload(LARGE, "image/png")
         job = server.start_job(image, LONG[:12], threshold=0)
         events = server.events(job)
@@ -286,7 +312,16 @@ class End(unittest.TestCase):
         self.assertEqual(server.request("GET", "/readyz").status, 503)
         self.assertEqual(server.request("GET", "/healthz").status, 200)
         self.assertEqual(list(events)[-1][0], "done")  # what ran has ended well
-        self.assertEqual(server.process.wait(20), 0)
+        self.assertEqual(server.process.wait(60), 0)
+
+    def test_a_job_can_be_fetched_when_its_server_ends(self):
+        server = Server()
+        job = server.start_job(server.upload(), DOG, threshold=0)
+        server.wait("it has ended", lambda: server.stats()["done"] == 1)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.7)  # as long as the page waits between two looks
+        self.assertEqual(server.request("GET", "/v1/jobs/" + job).json()["state"], "done")
+        self.assertEqual(server.process.wait(60), 0)
 
     def test_drain_has_a_limit(self):
         server = Server("--drain-seconds", "0.2")
@@ -300,7 +335,7 @@ class End(unittest.TestCase):
         server.wait("six jobs", lambda: (lambda s: s["queued"] + s["running"] == 6)(server.stats()))
         began = time.monotonic()
         self.assertEqual(server.stop(), 0)
-        self.assertLess(time.monotonic() - began, 8)
+        self.assertLess(time.monotonic() - began, 30)  # the jobs would take longer
         waiting.close()
 
 
@@ -335,6 +370,7 @@ class Start(unittest.TestCase):
             with self.subTest(text=text):
                 self.fails(serve("-c", file, "-m", harness.MODEL), str(file), *says, code=1 if "YAML" in says else 2)
         self.fails(serve("-c", harness.FOLDER / "none.yaml"), "none.yaml")
+        self.fails(serve("-m", harness.MODEL, "--api-keys", "k" * 256), "api_keys", "255 bytes", code=2)
         self.fails(serve("--port", "x"), "--port", "'x'", code=2)
         self.fails(serve(env={"SAM3_PORT": "-1"}), "$SAM3_PORT", "'-1'", code=2)
         self.fails(serve("--prot", "1"), "--prot", code=2)

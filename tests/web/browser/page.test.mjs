@@ -53,8 +53,9 @@ async function pixel(x, y) {
 /** Where a point of the fitted 640 × 480 sample is on the screen. */
 async function screen(x, y, stage) {
   stage ??= await page.locator('#stage').boundingBox();
-  const scale = Math.min((stage.width - 48) / 640, (stage.height - 48) / 480, 8);
-  return [stage.x + stage.width / 2 + (x - 320) * scale, stage.y + stage.height / 2 + (y - 240) * scale];
+  const height = (await page.locator('#viewbar').boundingBox()).y - stage.y; // what the bar does not cover
+  const scale = Math.min((stage.width - 48) / 640, (height - 48) / 480, 8);
+  return [stage.x + stage.width / 2 + (x - 320) * scale, stage.y + height / 2 + (y - 240) * scale];
 }
 async function drag(x0, y0, x1, y1) {
   await page.mouse.move(...(await screen(x0, y0)));
@@ -108,6 +109,32 @@ describe('images', () => {
     assert.equal(await chips().count(), 1);
     await find();
     assert.ok((await regions().count()) > 0);
+  });
+
+  // Browsers differ in whether they turn a WebP or a PNG; the server does. What is sent must be what is seen.
+  test('a WebP that says how it is to be turned is sent as it is seen', async () => {
+    const results = await page.evaluate(async (turn) => {
+      const { decodeImage } = await import('/web/source.js');
+      const canvas = new OffscreenCanvas(40, 30);
+      canvas.getContext('2d', { alpha: false }).fillRect(0, 0, 20, 30);
+      const plain = await canvas.convertToBlob({ type: 'image/webp', quality: 1 });
+      const bytes = new Uint8Array(await plain.arrayBuffer());
+      const extended = bytes[15] === 0x58; // it begins with a chunk VP8X: the browser keeps a colour profile
+      if (extended) bytes[20] |= 8;
+      const parts = [extended ? [] : turn.head, bytes.subarray(12), turn.exif].map((part) => Uint8Array.from(part));
+      const size = new Uint8Array(Uint32Array.of(4 + parts.reduce((n, { length }) => n + length, 0)).buffer);
+      const turned = new Blob(['RIFF', size, 'WEBP', ...parts], { type: 'image/webp' });
+      return Promise.all([plain, turned].map(async (blob) => {
+        const { width, height, blob: sent } = await decodeImage(blob, 'a.webp', []);
+        const server = sent.type === 'image/webp' ? { width, height }
+          : await (await fetch('/v1/images', { method: 'POST', body: sent })).json();
+        return { type: sent.type, same: server.width === width && server.height === height };
+      }));
+    }, {
+      head: [...Buffer.from('VP8X'), 10, 0, 0, 0, 8, 0, 0, 0, 39, 0, 0, 29, 0, 0],
+      exif: [...Buffer.from('EXIF'), 26, 0, 0, 0, ...Buffer.from('II*\0'), 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0],
+    });
+    assert.deepEqual(results, [{ type: 'image/webp', same: true }, { type: 'image/png', same: true }]);
   });
 
   test('what is no image is refused with what to do', async () => {
@@ -183,6 +210,21 @@ describe('running', () => {
     assert.deepEqual(await page.locator('.group h3').allTextContents(), ['circle', 'square']);
     assert.deepEqual(await page.locator('.group .count').allTextContents(), ['2', '3']);
     await shot(page, 'results-light');
+  });
+
+  test('what a search tells of its progress leaves the list of regions alone', mocked, async () => {
+    await find('circle');
+    const row = await regions().first().elementHandle();
+    await page.locator('#phrase').fill('slow');
+    await page.locator('#phrase').press('Enter');
+    await page.locator('#run').click();
+    await page.locator('#cancel').click();
+    await page.locator('#run:visible').waitFor();
+    await page.waitForTimeout(100);
+    assert.ok(await row.evaluate((element) => element.isConnected), 'a click that has begun would be lost');
+    assert.equal(await page.locator('#undo').isDisabled(), false);
+    await page.locator('#undo').click();
+    assert.deepEqual(await page.locator('.chip-name').allTextContents(), ['circle']);
   });
 
   test('cancel', mocked, async () => {
@@ -467,6 +509,29 @@ describe('views', () => {
     const now = parseInt(await page.locator('#zoom-level').textContent(), 10);
     assert.ok(Math.abs(now / fitted - 2) < 0.05, `${fitted} ${now}`);
   });
+});
+
+describe('layout', () => {
+  for (const [width, height] of [[320, 512], [390, 844], [667, 375], [820, 1180], [1024, 640], [2560, 1300]]) {
+    test(`${width} × ${height}: nothing is cut off`, async () => {
+      await page.setViewportSize({ width, height });
+      await openSample();
+      await page.locator('#phrase').fill('a very long phrase about something that nobody would ever ask for in one go, but somebody does');
+      await page.locator('#phrase').press('Enter');
+      await find(mock ? 'circle' : 'dog');
+      await shot(page, `layout-${width}`);
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'scrolls sideways');
+      const cut = await page.locator('.topbar button, #viewbar *, .instance .score, .group-head, .row-actions, #run').evaluateAll((all) =>
+        all.map((element) => [element.id || element.className, element.getBoundingClientRect()])
+          .filter(([, { left, right, width: own }]) => own && (left < 0 || right > innerWidth)).map(([name]) => name));
+      assert.deepEqual(cut, []);
+      const bar = await page.locator('#viewbar').boundingBox();
+      const { x, y, width: w, height: h } = await page.locator('#stage').boundingBox();
+      assert.ok(bar.x >= x && bar.x + bar.width <= x + w && bar.y + bar.height <= y + h, 'the bar leaves the stage');
+      const [, foot] = await screen(320, 480);
+      assert.ok(foot <= bar.y, 'the bar covers the image');
+    });
+  }
 });
 
 describe('downloads', () => {
