@@ -8,7 +8,7 @@
 
 enum wire_kind {
   WIRE_OPEN = 1, /* to the worker, once: model, device; with the file of shared pixels if there is one */
-  WIRE_JOIN,     /* to the worker: its rank in a split, with the split's memory; not answered */
+  WIRE_JOIN,     /* to the worker: its rank in a split, with the split's memory, in place of one before; not answered */
   WIRE_RUN,      /* to the worker: a task, followed by its pixels if there is no such file */
   WIRE_CANCEL,   /* to the worker, while it runs */
   WIRE_CLOSE,    /* to the worker, last: it is not needed any more */

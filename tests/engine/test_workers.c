@@ -36,12 +36,12 @@ static sam3_image *test_image(int seed) {
   return image;
 }
 
-static const char *const two_devices[] = {"cpu:0", "cpu:0"}; /* every machine has it */
+static const char *const all_devices[] = {"cpu:0", "cpu:0", "cpu:0"}; /* every machine has it */
 
 static sam3_engine *open_scheduled(sam3_parallel parallel, sam3_schedule schedule, size_t devices, size_t queue) {
   struct sam3_error err;
   sam3_engine *engine;
-  const struct sam3_engine_options options = {.devices = two_devices,
+  const struct sam3_engine_options options = {.devices = all_devices,
                                               .n_devices = devices,
                                               .parallel = parallel,
                                               .schedule = schedule,
@@ -293,7 +293,7 @@ static void requests_on_an_image_are_taken_together(void **state) {
   static const size_t batches[] = {0, 1, 2, 8};
   static const uint64_t encoded[] = {5, 5, 3, 2};
   for (int b = 0; b < 4; b++) {
-    const struct sam3_engine_options options = {.devices = two_devices,
+    const struct sam3_engine_options options = {.devices = all_devices,
                                                 .n_devices = 1,
                                                 .parallel = *(sam3_parallel *)*state,
                                                 .cache_bytes = 1,
@@ -508,6 +508,38 @@ static void a_killed_rank_costs_one_retry(void **state) {
   }
 }
 
+/* The others form the split anew without it. */
+static void a_rank_that_is_given_up_is_left_out(void **state) {
+  (void)state;
+  for (size_t victim = 0; victim < 3; victim++) {
+    sam3_engine *engine = open_scheduled(SAM3_PARALLEL_PROCESSES, SAM3_SCHEDULE_SPLIT, 3, 0);
+    sam3_image *image = test_image(0);
+    struct sam3_results *wanted = session_answer(image);
+    struct killer killer = {engine, 1000, victim};
+    struct sam3_request request = request_of(image);
+    request.changed = kill_runner;
+    request.user = &killer;
+    for (int i = 0; i < 10 && sam3_engine_worker_stats(engine, victim).state != SAM3_WORKER_DEAD; i++) {
+      sam3_job *job = submit(engine, &request);
+      sam3_status status = end_of(job); /* the last one is answered by the others */
+      assert_true(status == SAM3_ERR_DEVICE || status == SAM3_OK);
+      sam3_job_free(job);
+    }
+    assert_int_equal(sam3_engine_worker_stats(engine, victim).state, SAM3_WORKER_DEAD);
+    for (int i = 0; i < 2; i++) {
+      sam3_job *job = submit(engine, &request);
+      nearly_answers_as(job, wanted);
+      assert_string_equal(sam3_job_state(job).device, "cpu:0+cpu:0");
+      sam3_job_free(job);
+    }
+    for (size_t i = 0; i < 3; i++)
+      assert_int_equal(sam3_engine_worker_stats(engine, i).restarts, i == victim ? 4 : 0);
+    sam3_results_free(wanted);
+    sam3_image_free(image);
+    sam3_engine_close(engine);
+  }
+}
+
 /* Many callers, and workers killed at random: each request is answered once, rightly or with an error. */
 #ifdef __SANITIZE_THREAD__
 enum { CALLERS = 4, CALLS = 5 }; /* tens of times slower */
@@ -637,6 +669,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(a_killed_worker_costs_one_retry),
       cmocka_unit_test(a_worker_that_dies_in_a_loop_is_taken_out),
       cmocka_unit_test(a_killed_rank_costs_one_retry),
+      cmocka_unit_test(a_rank_that_is_given_up_is_left_out),
       cmocka_unit_test(requests_survive_random_kills),
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
