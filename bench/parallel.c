@@ -100,6 +100,7 @@ struct way {
   sam3_schedule schedule;
   bool stream; /* all requests at once, not one after another */
   sam3_engine *engine;
+  struct sam3_worker_stats before; /* of worker 0, when it began to count */
   size_t count;
   double times[MAX_ROUNDS * MAX_REQUESTS];  /* seconds a request */
   double beside[MAX_ROUNDS * MAX_REQUESTS]; /* of these not spent in the stages of worker 0 */
@@ -156,14 +157,46 @@ static double median(double *values, size_t n) {
   return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
+/* Milliseconds a request in a stage of worker 0; 0 when it has no such stage. */
+static double stage_ms(const struct way *way, const char *stage) {
+  struct sam3_worker_stats now = sam3_engine_worker_stats(way->engine, 0);
+  const struct sam3_worker_stats *both[] = {&way->before, &now};
+  double sum[2] = {0};
+  for (int i = 0; i < 2; i++)
+    for (size_t k = 0; k < SAM3_MAX_STAGES && both[i]->stages[k].stage; k++)
+      if (strcmp(both[i]->stages[k].stage, stage) == 0)
+        sum[i] = both[i]->stages[k].seconds;
+  return (sum[1] - sum[0]) * 1e3 / (double)way->count;
+}
+
+/* Stage times alone and in a split, and what follows for more devices: of a stage that takes t alone and t' over n
+ * devices, all but (n t' - t) / (n - 1) is divided. */
+static void print_stages(const struct way *alone, const struct way *split, size_t n) {
+  struct sam3_worker_stats stats = sam3_engine_worker_stats(alone->engine, 0);
+  double sums[3] = {0};
+  printf(",\n \"stages_ms\": {");
+  for (size_t i = 0; i < SAM3_MAX_STAGES && stats.stages[i].stage; i++) {
+    const char *stage = stats.stages[i].stage;
+    double one = stage_ms(alone, stage), shared = stage_ms(split, stage);
+    double whole = ((double)n * shared - one) / (double)(n - 1);
+    sums[0] += one;
+    sums[1] += (one - whole) / 4 + whole;
+    sums[2] += (one - whole) / 8 + whole;
+    printf("%s\"%s\": [%.2f, %.2f]", i ? ", " : "", stage, one, shared);
+  }
+  printf("},\n \"split, modelled\": {\"4\": {\"ms\": %.2f, \"gain\": %.3f}, \"8\": {\"ms\": %.2f, \"gain\": %.3f}}",
+         sums[1], sums[0] / sums[1], sums[2], sums[0] / sums[2]);
+}
+
 static void measure_all(const struct devices *devices, sam3_model *model, size_t rounds, size_t requests) {
+  enum { ONE_THREAD, SPLIT_THREADS = 2 };
   static struct way ways[] = {
-      {"one thread", 1, SAM3_PARALLEL_THREADS, SAM3_SCHEDULE_REPLICATE, false, NULL, 0, {0}, {0}},
-      {"one process", 1, SAM3_PARALLEL_PROCESSES, SAM3_SCHEDULE_REPLICATE, false, NULL, 0, {0}, {0}},
-      {"split, threads", 0, SAM3_PARALLEL_THREADS, SAM3_SCHEDULE_SPLIT, false, NULL, 0, {0}, {0}},
-      {"split, processes", 0, SAM3_PARALLEL_PROCESSES, SAM3_SCHEDULE_SPLIT, false, NULL, 0, {0}, {0}},
-      {"replicate, threads", 0, SAM3_PARALLEL_THREADS, SAM3_SCHEDULE_REPLICATE, true, NULL, 0, {0}, {0}},
-      {"replicate, processes", 0, SAM3_PARALLEL_PROCESSES, SAM3_SCHEDULE_REPLICATE, true, NULL, 0, {0}, {0}},
+      {"one thread", 1, SAM3_PARALLEL_THREADS, SAM3_SCHEDULE_REPLICATE, false},
+      {"one process", 1, SAM3_PARALLEL_PROCESSES, SAM3_SCHEDULE_REPLICATE, false},
+      {"split, threads", 0, SAM3_PARALLEL_THREADS, SAM3_SCHEDULE_SPLIT, false},
+      {"split, processes", 0, SAM3_PARALLEL_PROCESSES, SAM3_SCHEDULE_SPLIT, false},
+      {"replicate, threads", 0, SAM3_PARALLEL_THREADS, SAM3_SCHEDULE_REPLICATE, true},
+      {"replicate, processes", 0, SAM3_PARALLEL_PROCESSES, SAM3_SCHEDULE_REPLICATE, true},
   };
   enum { WAYS = sizeof ways / sizeof *ways };
   static struct alone alone;
@@ -174,8 +207,9 @@ static void measure_all(const struct devices *devices, sam3_model *model, size_t
   for (size_t i = 0; i < WAYS; i++) {
     size_t n = ways[i].devices ? ways[i].devices : devices->count;
     ways[i].engine = open_engine(devices, n, ways[i].parallel, ways[i].schedule);
-    measure_stream(&ways[i], n);
+    measure_stream(&ways[i], ways[i].stream ? n : 1);
     ways[i].count = 0; /* the first time does not count */
+    ways[i].before = sam3_engine_worker_stats(ways[i].engine, 0);
   }
   for (size_t r = 0; r < rounds; r++) {
     for (size_t k = 0; k < requests; k++) {
@@ -198,8 +232,11 @@ static void measure_all(const struct devices *devices, sam3_model *model, size_t
     if (!ways[i].stream)
       printf(", \"coordinator_ms\": %.3f", median(ways[i].beside, ways[i].count) * 1e3);
     printf("}");
-    sam3_engine_close(ways[i].engine);
   }
+  if (devices->count > 1)
+    print_stages(&ways[ONE_THREAD], &ways[SPLIT_THREADS], devices->count);
+  for (size_t i = 0; i < WAYS; i++)
+    sam3_engine_close(ways[i].engine);
   sam3_features_free(alone.features);
   sam3_session_close(alone.session);
 }
