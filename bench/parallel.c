@@ -20,10 +20,19 @@ enum { MAX_ROUNDS = 101, MAX_REQUESTS = 256, WIDTH = 800, HEIGHT = 600 };
 
 static const struct sam3_prompt prompt = {.text = "dog"};
 
-static double seconds(void) {
+static double clock_of(clockid_t clock) {
   struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_gettime(clock, &now);
   return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static double seconds(void) {
+  return clock_of(CLOCK_MONOTONIC);
+}
+
+/* Of the processor, that this process has taken. */
+static double cpu_seconds(void) {
+  return clock_of(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 static void must(sam3_status status, const struct sam3_error *err) {
@@ -104,12 +113,14 @@ struct way {
   size_t count;
   double times[MAX_ROUNDS * MAX_REQUESTS];  /* seconds a request */
   double beside[MAX_ROUNDS * MAX_REQUESTS]; /* of these not spent in the stages of worker 0 */
+  double cpu[MAX_ROUNDS * MAX_REQUESTS];    /* seconds of the processor a request; of threads alone */
 };
 
 static void measure(struct way *way, sam3_image *image) {
-  double before = computed(way->engine, 0), start = seconds();
+  double before = computed(way->engine, 0), start = seconds(), cpu = cpu_seconds();
   finish(submit(way->engine, image));
   way->times[way->count] = seconds() - start;
+  way->cpu[way->count] = cpu_seconds() - cpu;
   way->beside[way->count] = way->times[way->count] - (computed(way->engine, 0) - before);
   way->count++;
 }
@@ -119,12 +130,13 @@ static void measure_stream(struct way *way, size_t n) {
   sam3_job *jobs[MAX_REQUESTS];
   for (size_t i = 0; i < n; i++)
     images[i] = noise();
-  double start = seconds();
+  double start = seconds(), cpu = cpu_seconds();
   for (size_t i = 0; i < n; i++)
     jobs[i] = submit(way->engine, images[i]);
   for (size_t i = 0; i < n; i++)
     finish(jobs[i]);
-  way->times[way->count++] = (seconds() - start) / (double)n;
+  way->times[way->count] = (seconds() - start) / (double)n;
+  way->cpu[way->count++] = (cpu_seconds() - cpu) / (double)n;
   for (size_t i = 0; i < n; i++)
     sam3_image_free(images[i]);
 }
@@ -207,8 +219,9 @@ static void measure_all(const struct devices *devices, sam3_model *model, size_t
   for (size_t i = 0; i < WAYS; i++) {
     size_t n = ways[i].devices ? ways[i].devices : devices->count;
     ways[i].engine = open_engine(devices, n, ways[i].parallel, ways[i].schedule);
-    measure_stream(&ways[i], ways[i].stream ? n : 1);
-    ways[i].count = 0; /* the first time does not count */
+    if (rounds > 1)
+      measure_stream(&ways[i], ways[i].stream ? n : 1);
+    ways[i].count = 0; /* the first time does not count, where there is another */
     ways[i].before = sam3_engine_worker_stats(ways[i].engine, 0);
   }
   for (size_t r = 0; r < rounds; r++) {
@@ -222,13 +235,15 @@ static void measure_all(const struct devices *devices, sam3_model *model, size_t
     }
     for (size_t i = 0; i < WAYS; i++)
       if (ways[i].stream)
-        measure_stream(&ways[i], requests);
+        measure_stream(&ways[i], requests > devices->count ? requests : devices->count);
   }
   double base = median(alone.times, alone.count);
   printf(" \"session\": {\"ms\": %.3f}", base * 1e3);
   for (size_t i = 0; i < WAYS; i++) {
     double took = median(ways[i].times, ways[i].count);
     printf(",\n \"%s\": {\"ms\": %.3f, \"gain\": %.3f", ways[i].name, took * 1e3, base / took);
+    if (ways[i].parallel == SAM3_PARALLEL_THREADS)
+      printf(", \"cpu_ms\": %.3f", median(ways[i].cpu, ways[i].count) * 1e3);
     if (!ways[i].stream)
       printf(", \"coordinator_ms\": %.3f", median(ways[i].beside, ways[i].count) * 1e3);
     printf("}");
@@ -301,6 +316,7 @@ int main(int argc, char **argv) {
   printf("{\"model\": \"%s\", \"devices\": %zu, \"rounds\": %zu, \"requests\": %zu,\n", sam3_model_name(model),
          devices.count, rounds, requests);
   measure_all(&devices, model, rounds, requests);
+  fflush(stdout);
   sam3_model_close(model); /* its pages would count as shared */
   measure_memory(&devices);
   printf("}\n");
