@@ -74,6 +74,7 @@ sam3_status endpoint_spawn(const char *program, struct endpoint *end, struct sam
     return status;
   }
   end->socket = ends[0];
+  wire_limit(end->socket, WIRE_STALLED);
   sam3_status status = spawn(end, program, ends[1], err);
   close(ends[1]);
   if (status != SAM3_OK)

@@ -52,6 +52,9 @@ struct sam3_results *wire_get_results(struct wire *wire); /* NULL: failed */
 void wire_put_report(struct wire *wire, const struct task_report *report);
 void wire_get_report(struct wire *wire, struct task_report *report);
 
+/* The other end is taken for gone when it stops in the middle of a message for so many seconds. */
+#define WIRE_STALLED 60.0
+void wire_limit(int socket, double seconds);
 /* Sends it all, with a file descriptor unless that is -1. False: the other end is gone (or there was no memory). */
 bool wire_send(int socket, const struct wire *wire, int file);
 /* Waits up to `seconds` for a message and receives all of it; what `wire` held is freed. `file` (may be NULL) gets the

@@ -11,12 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "engine/queue.h"
+#include "engine/wire.h"
 #include "sam3.h"
 
 static const char *program;
@@ -433,6 +435,26 @@ static void kill_now(int process) {
   waitid(P_PID, (id_t)process, &info, WEXITED | WNOWAIT);
 }
 
+/* One that is stopped in the middle of a message is not waited for. */
+static void half_a_message(void **state) {
+  (void)state;
+  static const uint64_t header[] = {WIRE_DONE, 1000};
+  for (size_t size = 1; size <= sizeof header; size += sizeof header - 1) {
+    struct wire wire = {0};
+    int ends[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    wire_limit(ends[0], 0.05);
+    assert_int_equal(wire_receive(ends[0], &wire, 0.01, NULL), WIRE_NOTHING);
+    assert_int_equal(write(ends[1], header, size), size);
+    assert_int_equal(wire_receive(ends[0], &wire, 10, NULL), WIRE_GONE);
+    static const char much[1 << 20];
+    struct wire to_send = {.kind = WIRE_RUN, .tail = much, .tail_size = sizeof much};
+    assert_false(wire_send(ends[0], &to_send, -1));
+    close(ends[0]);
+    close(ends[1]);
+  }
+}
+
 /* Kills the worker process that runs the job, `left` times. */
 struct killer {
   sam3_engine *engine;
@@ -733,6 +755,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test_prestate(jobs_are_cancelled_late_or_refused, &processes),
       cmocka_unit_test(bad_requests_are_refused),
       cmocka_unit_test(an_engine_that_cannot_start_says_why),
+      cmocka_unit_test(half_a_message),
       cmocka_unit_test(a_killed_worker_costs_one_retry),
       cmocka_unit_test(a_worker_that_dies_in_a_loop_is_taken_out),
       cmocka_unit_test(a_killed_rank_costs_one_retry),
