@@ -78,7 +78,7 @@ struct worker {
   int team_rank;
   bool called;  /* to the gang */
   size_t batch; /* tasks of its own since it last encoded an image, that one included */
-  int failures; /* of the runner since the last task that it did */
+  int failures; /* of the runner, to open or in a task, since the last task that it did */
   double opened, busy_since;
   struct sam3_worker_stats stats; /* `busy` without the task in hand */
 };

@@ -10,7 +10,7 @@
 #include "image/image.h"
 
 enum {
-  MAX_FAILURES = 5, /* in a row, then the worker is given up */
+  MAX_FAILURES = 5, /* in a row, to start or to end a task; then the worker is given up */
   /* Requests on an image that wait for the worker that has it before another one encodes it too: an encoding takes as
    * long as about that many prompts. */
   PATIENCE = 8
@@ -380,13 +380,14 @@ static void lose(struct worker *w, const struct sam3_error *err) {
     fail_waiting(engine, err);
 }
 
-/* The runner could not be opened, or was lost; false: the worker is given up. The lock is held. */
-static bool failed(struct worker *w, const struct sam3_error *err) {
+/* The runner could not be opened, or was lost; false: the worker is given up. One that was lost while it had nothing to
+ * do has been killed from outside: that says nothing about what the next one will do. The lock is held. */
+static bool failed(struct worker *w, bool idle, const struct sam3_error *err) {
   struct sam3_engine *engine = w->engine;
   bool first = !w->opened;
   w->slots = (struct slots){0};
   w->stats.cached = 0;
-  w->failures++;
+  w->failures += !idle;
   if (first || w->rank || w->failures >= MAX_FAILURES) {
     if (first && engine->start_error.status == SAM3_OK)
       engine->start_error = *err;
@@ -395,7 +396,7 @@ static bool failed(struct worker *w, const struct sam3_error *err) {
   }
   set_state(w, SAM3_WORKER_STARTING);
   w->stats.restarts++;
-  double until = clock_seconds() + ldexp(FIRST_PAUSE, w->failures - 1);
+  double until = clock_seconds() + ldexp(FIRST_PAUSE, w->failures > 1 ? w->failures - 1 : 0);
   for (double left; !engine->closing && (left = until - clock_seconds()) > 0;)
     wait_for_work(engine, left);
   return true;
@@ -410,7 +411,7 @@ void *worker_main(void *arg) {
     sam3_status status = w->runner ? SAM3_OK : open_runner(w, &err);
     pthread_mutex_lock(&engine->lock);
     if (status != SAM3_OK) {
-      going = failed(w, &err) && !engine->closing;
+      going = failed(w, false, &err) && !engine->closing;
       pthread_mutex_unlock(&engine->lock);
       continue;
     }
@@ -431,7 +432,7 @@ void *worker_main(void *arg) {
       close_runner(w);
       fail(&err, SAM3_ERR_DEVICE, "the worker of %s ended unexpectedly", w->device);
       pthread_mutex_lock(&engine->lock);
-      going = failed(w, &err) && !engine->closing;
+      going = failed(w, !job && !called, &err) && !engine->closing;
       pthread_mutex_unlock(&engine->lock);
     }
   }
