@@ -36,7 +36,7 @@ struct remote {
 static sam3_status spawn(struct endpoint *end, const char *program, int its_end, struct sam3_error *err) {
   if (!program)
     program = "/proc/self/exe";
-  char number[16], name[] = "sam3", command[] = "worker";
+  char name[] = "sam3", command[] = "worker", number[] = "3"; /* of the descriptor */
   pid_t process = 0;
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
@@ -52,7 +52,6 @@ static sam3_status spawn(struct endpoint *end, const char *program, int its_end,
   /* Who reads what the coordinator writes does not wait for a worker to end as well. */
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDWR, 0);
   posix_spawn_file_actions_adddup2(&actions, STDIN_FILENO, STDOUT_FILENO);
-  snprintf(number, sizeof number, "%d", 3);
   int problem = posix_spawn(&process, program, &actions, &attributes, (char *[]){name, command, number, NULL}, environ);
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
