@@ -80,6 +80,9 @@ struct device_ops {
   /* Waits for everything asked for; returns the first error since the last call. */
   sam3_status (*sync)(struct device *dev, struct sam3_error *err);
   void (*close)(struct device *dev);
+  /* The calling thread works for this device and no other from now on. The thread that owns a device and belongs to the
+   * application need not say so. */
+  void (*bind_thread)(struct device *dev);
 
   /* Floating-point operations per second that a loop of multiply-adds reaches on all threads; 0: not known. */
   double (*measure_peak)(struct device *dev);

@@ -241,7 +241,10 @@ static bool write_dataset(struct batch *run) {
 
 static bool print_failure(void *user, const char *name, const char *message) {
   (void)user;
-  fprintf(stderr, "  %-40s  %s\n", name, message);
+  char *row = make_text("  %-40s  %s", name, message);
+  hide_controls(row); /* a line feed in a name would end it */
+  fprintf(stderr, "%s\n", row);
+  free(row);
   return true;
 }
 

@@ -31,6 +31,8 @@ __attribute__((format(printf, 1, 2))) void complain(const char *format, ...);
 /* As complain(), unless say_nothing() was called: what is good to know and not an error. */
 __attribute__((format(printf, 1, 2))) void say(const char *format, ...);
 void say_nothing(void);
+/* Puts ? in place of what would move a terminal's cursor. */
+void hide_controls(char *text);
 
 /* A bar on stderr when that is a terminal, nothing otherwise or after say_nothing(). `label` must stay valid. */
 void progress_show(const char *label, const char *stage, double fraction);

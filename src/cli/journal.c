@@ -19,7 +19,7 @@ struct journal {
   char *last; /* the name that was handed out last */
 };
 
-/* `again`: it has results of an older version of the image. */
+/* `again`: there may be results of an older version of the image, also of one that was never noted as done. */
 static const char schema[] =
     "CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE image ("
@@ -188,8 +188,7 @@ bool journal_add_image(struct journal *j, const char *name, const char *output, 
     result = run(j, &j->add,
                  "INSERT INTO image (name, output, size, time, state, present) VALUES (?1, ?2, ?3, ?4, 'waiting', 1)"
                  " ON CONFLICT (name) DO UPDATE SET present = 1, size = excluded.size, time = excluded.time, state ="
-                 " CASE WHEN size = excluded.size AND time = excluded.time THEN state"
-                 "      WHEN state IN ('done', 'again') THEN 'again' ELSE 'waiting' END",
+                 " CASE WHEN size = excluded.size AND time = excluded.time THEN state ELSE 'again' END",
                  "ttii", name, output, size, time);
   if (result == SQLITE_CONSTRAINT)
     return collision(j, name, output);

@@ -34,7 +34,7 @@ bool journal_count(struct journal *journal, struct journal_counts *counts);
 /* An image to do; each is handed out once. False: none is left, or after complaining. */
 struct journal_image {
   char *name, *output;
-  bool again; /* it has older results */
+  bool again; /* it may have older results */
 };
 bool journal_next(struct journal *journal, struct journal_image *image);
 void journal_image_free(struct journal_image *image);

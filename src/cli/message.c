@@ -40,6 +40,12 @@ void say_nothing(void) {
   silent = true;
 }
 
+void hide_controls(char *text) {
+  for (; *text; text++)
+    if ((unsigned char)*text < 32 || *text == 127)
+      *text = '?';
+}
+
 int failed(const struct sam3_error *err) {
   complain("%s", err->message);
   return err->status == SAM3_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;

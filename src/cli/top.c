@@ -63,9 +63,7 @@ static double number_of(json_t *object, const char *key) {
 /* `text` (NULL: "?") so that it does nothing to a terminal; `room` holds it. */
 static const char *plain(const char *text, char room[64]) {
   snprintf(room, 64, "%s", text ? text : "?");
-  for (char *at = room; *at; at++)
-    if ((unsigned char)*at < 32 || *at == 127)
-      *at = '?';
+  hide_controls(room);
   return room;
 }
 

@@ -1,6 +1,9 @@
 /* sam3 worker FD: a worker process, started by the coordinator. */
 #include <signal.h>
 #include <stdlib.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 
 #include "cli/cli.h"
 
@@ -12,6 +15,9 @@ int worker_main(int argc, char **argv) {
     return EXIT_USAGE;
   }
   struct sam3_error err;
-  signal(SIGTERM, SIG_IGN); /* the coordinator ends first; then the socket does, and with it this process */
+  signal(SIGTERM, SIG_IGN); /* the coordinator ends first; then the socket does, and with it this process, */
+#ifdef __linux__
+  prctl(PR_SET_PDEATHSIG, SIGKILL); /* at once, even where it computes: the thread that started it waits for it */
+#endif
   return sam3_worker_run((int)fd, &err) == SAM3_OK ? EXIT_DONE : EXIT_FAILED; /* the coordinator says what failed */
 }

@@ -204,7 +204,7 @@ void sam3_engine_close(sam3_engine *engine) {
   }
   if (engine->has_keeper)
     pthread_join(engine->keeper, NULL);
-  split_free(engine->split);
+  team_dissolve(engine);
   pthread_cond_destroy(&engine->work);
   pthread_cond_destroy(&engine->done);
   pthread_mutex_destroy(&engine->lock);

@@ -36,18 +36,28 @@ struct sam3_job {
   char device[64];
 };
 
-/* Which encoded images lie in which slots, of a worker or of the split: the coordinator says so. */
+/* Which encoded images lie in which slots, of a worker or of a team: the coordinator says so. */
 struct slots {
   struct cached {
     uint64_t image; /* sam3_image.id; 0: none */
     uint64_t used;  /* when last, on the engine's clock of takes */
   } items[MAX_SLOTS];
-  int n; /* 0: no runner, or no split */
+  int n; /* 0: no runner */
 };
 
-/* A task that all workers do together, worker 0 as the first of the ranks. */
+/* The workers that can do tasks together: all but those that were given up. Whenever one is, the others form a team
+ * anew, each when it is idle. */
+struct team {
+  struct split *split; /* over them; a worker's rank is its place among those that are left */
+  struct slots slots;
+  int ranks;
+  size_t users; /* workers that have joined, and the gang */
+};
+
+/* A task that the workers of a team do together. */
 struct gang {
   struct sam3_job *job; /* NULL: none */
+  struct team *team;
   struct task task;
   size_t left; /* workers that have not ended their part */
   bool lost;   /* a runner was lost */
@@ -64,9 +74,11 @@ struct worker {
   int rank;              /* of the process that a launcher started and that comes by itself; 0: ours */
   struct runner *runner; /* NULL: not started, or lost; used by its own thread alone */
   struct slots slots;
+  struct team *team; /* that its runner has joined; NULL: none */
+  int team_rank;
   bool called;  /* to the gang */
   size_t batch; /* tasks of its own since it last encoded an image, that one included */
-  int failures; /* of the runner since the last task that it did */
+  int failures; /* of the runner, to open or in a task, since the last task that it did */
   double opened, busy_since;
   struct sam3_worker_stats stats; /* `busy` without the task in hand */
 };
@@ -90,10 +102,9 @@ struct sam3_engine {
   struct queue queue;
   size_t queue_requests;
   uint64_t queue_bytes;
-  size_t batch;        /* as sam3_engine_options says */
-  uint64_t clock;      /* takes */
-  struct split *split; /* over all workers; NULL: none */
-  struct slots split_slots;
+  size_t batch;      /* as sam3_engine_options says */
+  uint64_t clock;    /* takes */
+  struct team *team; /* NULL: none yet, or no longer */
   struct gang gang;
   struct sam3_job **running; /* [n_workers] */
   struct sam3_engine_stats stats;
@@ -113,10 +124,25 @@ void job_release(struct sam3_job *job);
 /* Tells the caller; without the lock, while the job is held. */
 void job_tell(struct sam3_job *job);
 
-/* ---- workers (worker.c) ---- */
+/* ---- workers (worker.c); the lock is held unless said otherwise ---- */
 
+/* Without the lock. */
 void *worker_main(void *worker);
+/* Those that were not given up. */
+size_t workers_left(const struct sam3_engine *engine);
 /* A bell for every job that waits, whose place may have moved; without the lock. */
 void engine_tell_waiting(struct sam3_engine *engine);
+
+/* ---- teams (team.c); the lock is held ---- */
+
+/* The worker takes its place in the engine's team, which the first one that comes makes. Its own thread calls this. */
+sam3_status team_join(struct worker *worker, struct sam3_error *err);
+void team_leave(struct worker *worker);
+/* Nobody uses the team for a gang, or as a worker, any more. */
+void team_release(struct sam3_engine *engine, struct team *team);
+/* The engine's team is to be made anew. */
+void team_dissolve(struct sam3_engine *engine);
+/* Every worker that is left has joined. */
+bool team_is_whole(const struct sam3_engine *engine);
 
 #endif

@@ -6,13 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 
 #include "base/error.h"
+#include "engine/wire.h"
 
-/* Seconds: without a word on an idle connection before it is probed, between probes, and for a message that has begun
- * or data that nobody takes. */
-enum { IDLE = 5, PROBE = 3, PROBES = 3, STALLED = 60 };
+/* Seconds: without a word on an idle connection before it is probed, and between probes. */
+enum { IDLE = 5, PROBE = 3, PROBES = 3 };
 
 static const char magic[8] = "sam3tcp";
 
@@ -61,10 +60,8 @@ static void set(int socket, int level, int name, int value) {
 }
 
 void hello_done(int socket) {
-  const struct timeval stalled = {.tv_sec = STALLED};
   fcntl(socket, F_SETFL, fcntl(socket, F_GETFL) & ~O_NONBLOCK);
-  setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &stalled, sizeof stalled);
-  setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &stalled, sizeof stalled);
+  wire_limit(socket, WIRE_STALLED);
   set(socket, IPPROTO_TCP, TCP_NODELAY, 1);
   set(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
   set(socket, IPPROTO_TCP, TCP_KEEPIDLE, IDLE);

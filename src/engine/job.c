@@ -105,10 +105,7 @@ static sam3_status create(sam3_engine *engine, const struct sam3_request *reques
 
 /* Puts the job into the queue if it may come in; the lock is held. */
 static sam3_status enter(sam3_engine *engine, struct sam3_job *job, bool background, struct sam3_error *err) {
-  size_t alive = 0;
-  for (size_t i = 0; i < engine->n_workers; i++)
-    alive += engine->workers[i].stats.state != SAM3_WORKER_DEAD;
-  if (!alive)
+  if (!workers_left(engine))
     return fail(err, SAM3_ERR_DEVICE, "no worker is left: all have failed");
   uint64_t bytes = queue_image_bytes(engine, job->image);
   bool full = engine->queue.count >= engine->queue_requests;

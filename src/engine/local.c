@@ -112,9 +112,17 @@ static sam3_status local_run(struct runner *runner, const struct task *task, str
   return status;
 }
 
+static void free_slots(sam3_features *slots[MAX_SLOTS]) {
+  for (int i = 0; i < MAX_SLOTS; i++) {
+    sam3_features_free(slots[i]);
+    slots[i] = NULL;
+  }
+}
+
 static sam3_status local_join(struct runner *runner, struct split *split, int rank, struct sam3_error *err) {
   struct local *local = (struct local *)runner;
   (void)err;
+  free_slots(local->split_slots);
   local->split = split;
   local->rank = rank;
   return SAM3_OK;
@@ -127,10 +135,8 @@ static bool local_alive(struct runner *runner) {
 
 static void local_close(struct runner *runner) {
   struct local *local = (struct local *)runner;
-  for (int i = 0; i < MAX_SLOTS; i++) {
-    sam3_features_free(local->slots[i]);
-    sam3_features_free(local->split_slots[i]);
-  }
+  free_slots(local->slots);
+  free_slots(local->split_slots);
   sam3_session_close(local->session);
   free(local);
 }
@@ -156,6 +162,7 @@ sam3_status local_open(sam3_model *model, const struct runner_options *options, 
   local->base.memory = local->session_bytes = memory.prepared + memory.activations + memory.workspace;
   local->slot_bytes = memory.features;
   sam3_session_on_progress(local->session, on_progress, local);
+  local->session->dev->ops->bind_thread(local->session->dev); /* this one, which will run the tasks */
   *runner = &local->base;
   return SAM3_OK;
 }

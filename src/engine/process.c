@@ -106,9 +106,13 @@ static sam3_status do_task(struct process *p, struct wire *wire, struct sam3_res
 /* What is wrong shows when a task of the split comes: there is none then. */
 static void join(struct process *p, struct wire *wire, int file) {
   uint64_t rank = wire_get_u64(wire);
+  struct split *old = p->split;
   struct sam3_error err;
-  if (!p->split && file >= 0 && split_attach(file, &p->split, &err) == SAM3_OK)
-    p->runner->ops->join(p->runner, p->split, (int)rank, &err);
+  p->split = NULL;
+  if (file >= 0)
+    split_attach(file, &p->split, &err);
+  p->runner->ops->join(p->runner, p->split, (int)rank, &err);
+  split_free(old);
 }
 
 /* Does what the message asks and answers; false: the coordinator is gone. */

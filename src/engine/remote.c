@@ -1,6 +1,7 @@
 /* Tasks in a worker process: the coordinator's end. Pixels lie in a file in memory that both have mapped, or travel
  * with the task. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -35,7 +36,7 @@ struct remote {
 static sam3_status spawn(struct endpoint *end, const char *program, int its_end, struct sam3_error *err) {
   if (!program)
     program = "/proc/self/exe";
-  char number[16], name[] = "sam3", command[] = "worker";
+  char name[] = "sam3", command[] = "worker", number[] = "3"; /* of the descriptor */
   pid_t process = 0;
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
@@ -48,7 +49,9 @@ static sam3_status spawn(struct endpoint *end, const char *program, int its_end,
   posix_spawnattr_setpgroup(&attributes, 0);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
   posix_spawn_file_actions_adddup2(&actions, its_end, 3); /* the same number loses its close-on-exec flag, too */
-  snprintf(number, sizeof number, "%d", 3);
+  /* Who reads what the coordinator writes does not wait for a worker to end as well. */
+  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDWR, 0);
+  posix_spawn_file_actions_adddup2(&actions, STDIN_FILENO, STDOUT_FILENO);
   int problem = posix_spawn(&process, program, &actions, &attributes, (char *[]){name, command, number, NULL}, environ);
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
@@ -70,6 +73,7 @@ sam3_status endpoint_spawn(const char *program, struct endpoint *end, struct sam
     return status;
   }
   end->socket = ends[0];
+  wire_limit(end->socket, WIRE_STALLED);
   sam3_status status = spawn(end, program, ends[1], err);
   close(ends[1]);
   if (status != SAM3_OK)

@@ -41,7 +41,8 @@ struct runner {
 struct runner_ops {
   sam3_status (*run)(struct runner *runner, const struct task *task, struct sam3_results **results,
                      struct task_report *report, struct sam3_error *err);
-  /* Makes it a rank of the split, for tasks that all ranks do together; the split outlives the runner. */
+  /* Makes it a rank of the split, in place of one before, for tasks that all ranks do together. The split is not freed
+   * before the runner has joined another or is closed. */
   sam3_status (*join)(struct runner *runner, struct split *split, int rank, struct sam3_error *err);
   /* False: the process is gone. */
   bool (*alive)(struct runner *runner);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -234,6 +235,13 @@ void wire_get_report(struct wire *wire, struct task_report *report) {
 }
 
 /* ----------------------------------------------------------------------------------------- socket */
+
+void wire_limit(int socket, double seconds) {
+  const struct timeval stalled = {.tv_sec = (time_t)seconds,
+                                  .tv_usec = (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)};
+  setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &stalled, sizeof stalled);
+  setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &stalled, sizeof stalled);
+}
 
 /* Room for one descriptor beside a message. */
 union control {

@@ -8,7 +8,7 @@
 
 enum wire_kind {
   WIRE_OPEN = 1, /* to the worker, once: model, device; with the file of shared pixels if there is one */
-  WIRE_JOIN,     /* to the worker: its rank in a split, with the split's memory; not answered */
+  WIRE_JOIN,     /* to the worker: its rank in a split, with the split's memory, in place of one before; not answered */
   WIRE_RUN,      /* to the worker: a task, followed by its pixels if there is no such file */
   WIRE_CANCEL,   /* to the worker, while it runs */
   WIRE_CLOSE,    /* to the worker, last: it is not needed any more */
@@ -52,6 +52,9 @@ struct sam3_results *wire_get_results(struct wire *wire); /* NULL: failed */
 void wire_put_report(struct wire *wire, const struct task_report *report);
 void wire_get_report(struct wire *wire, struct task_report *report);
 
+/* The other end is taken for gone when it stops in the middle of a message for so many seconds. */
+#define WIRE_STALLED 60.0
+void wire_limit(int socket, double seconds);
 /* Sends it all, with a file descriptor unless that is -1. False: the other end is gone (or there was no memory). */
 bool wire_send(int socket, const struct wire *wire, int file);
 /* Waits up to `seconds` for a message and receives all of it; what `wire` held is freed. `file` (may be NULL) gets the

@@ -10,15 +10,14 @@
 #include "image/image.h"
 
 enum {
-  MAX_FAILURES = 5, /* in a row, then the worker is given up */
+  MAX_FAILURES = 5, /* in a row, to start or to end a task; then the worker is given up */
   /* Requests on an image that wait for the worker that has it before another one encodes it too: an encoding takes as
    * long as about that many prompts. */
   PATIENCE = 8
 };
 
-#define SPLIT_TIMEOUT 120.0 /* seconds that workers wait for one another in a task that they do together */
-#define FIRST_PAUSE 0.05    /* seconds before a lost runner is started again, doubled with each failure */
-#define WATCH 0.25          /* seconds between looks at an idle runner */
+#define FIRST_PAUSE 0.05 /* seconds before a lost runner is started again, doubled with each failure */
+#define WATCH 0.25       /* seconds between looks at an idle runner */
 
 /* Waits for work, `seconds` at most. */
 static void wait_for_work(struct sam3_engine *engine, double seconds) {
@@ -88,25 +87,24 @@ static struct sam3_job *choose(const struct worker *w) {
   return first;
 }
 
-/* True when the first job in the queue is one for all workers together. */
+/* True when the first job in the queue is one for all workers together, who are idle. */
 static bool wants_gang(const struct sam3_engine *engine) {
-  if (!engine->split || !engine->queue.first || engine->gang.job)
+  if (!team_is_whole(engine) || !engine->queue.first || engine->gang.job)
     return false;
   bool kept = false; /* one worker has the image: prompts alone are quick there */
   for (size_t i = 0; i < engine->n_workers; i++) {
-    if (engine->workers[i].stats.state != SAM3_WORKER_IDLE)
+    const struct worker *w = &engine->workers[i];
+    if (w->team && w->stats.state != SAM3_WORKER_IDLE)
       return false;
-    kept |= slot_of(&engine->workers[i].slots, job_of(engine->queue.first)->image->id) >= 0;
+    kept |= slot_of(&w->slots, job_of(engine->queue.first)->image->id) >= 0;
   }
-  return engine->schedule == SAM3_SCHEDULE_SPLIT || (engine->queue.count < engine->n_workers && !kept);
+  return engine->schedule == SAM3_SCHEDULE_SPLIT || (engine->queue.count < (size_t)engine->team->ranks && !kept);
 }
 
 /* True when jobs wait for all workers to be idle, which then do them together. */
 static bool waits_for_gang(const struct sam3_engine *engine) {
-  bool all = engine->split && engine->schedule == SAM3_SCHEDULE_SPLIT;
-  for (size_t i = 0; i < engine->n_workers; i++)
-    all &= engine->workers[i].stats.state != SAM3_WORKER_DEAD;
-  return all || engine->gang.job;
+  return engine->gang.job ||
+         (engine->runner.ranks && engine->schedule == SAM3_SCHEDULE_SPLIT && workers_left(engine) > 1);
 }
 
 static bool on_progress(void *user, const char *stage, double fraction) {
@@ -121,10 +119,10 @@ static bool on_progress(void *user, const char *stage, double fraction) {
 }
 
 /* Takes the job out of the queue; the task lies in one of `slots`. The lock is held. */
-static struct task start_job(struct sam3_engine *engine, struct sam3_job *job, struct slots *slots) {
+static struct task start_job(struct sam3_engine *engine, struct sam3_job *job, struct slots *slots, bool split) {
   queue_remove(&engine->queue, &job->queued);
   int slot = slot_of(slots, job->image->id);
-  struct task task = {.split = slots == &engine->split_slots,
+  struct task task = {.split = split,
                       .slot = slot >= 0 ? slot : slot_to_use(slots),
                       .image = slot >= 0 ? NULL : job->image,
                       .prompts = job->prompts,
@@ -149,17 +147,30 @@ static void set_busy(struct worker *w, struct sam3_job *job) {
   snprintf(job->device + used, sizeof job->device - used, "%s%s", used ? "+" : "", w->device);
 }
 
-/* All workers are idle: calls them to the first job of the queue. */
+/* All workers of the team are idle: calls them to the first job of the queue. */
 static void call_gang(struct sam3_engine *engine) {
   struct sam3_job *job = job_of(engine->queue.first);
-  engine->gang = (struct gang){.job = job, .left = engine->n_workers};
-  engine->gang.task = start_job(engine, job, &engine->split_slots);
+  struct team *team = engine->team;
+  engine->gang = (struct gang){.job = job, .team = team, .left = (size_t)team->ranks};
+  engine->gang.task = start_job(engine, job, &team->slots, true);
   engine->running[0] = job;
+  team->users++;
   for (size_t i = 0; i < engine->n_workers; i++) {
-    engine->workers[i].called = true;
-    set_busy(&engine->workers[i], job);
+    struct worker *w = &engine->workers[i];
+    w->called = w->team == team;
+    if (w->called)
+      set_busy(w, job);
   }
   pthread_cond_broadcast(&engine->work);
+}
+
+/* Joins the team that is formed anew; without memory for it requests are one worker's alone from now on. False: the
+ * runner is lost. */
+static bool rejoin(struct worker *w) {
+  struct sam3_error unused;
+  if (team_join(w, &unused) != SAM3_OK && !w->runner->lost)
+    w->engine->runner.ranks = 0;
+  return !w->runner->lost;
 }
 
 /* Waits for a job. NULL: the worker is called to the gang, its runner is gone, or the engine closes. The lock is held.
@@ -169,14 +180,14 @@ static struct sam3_job *take_job(struct worker *w, struct task *task) {
   for (;;) {
     if (w->called || engine->closing)
       return NULL;
-    if (!w->runner->ops->alive(w->runner)) {
+    if (!w->runner->ops->alive(w->runner) || !rejoin(w)) {
       w->runner->lost = true;
       w->stats.state = SAM3_WORKER_STARTING;
       return NULL;
     }
     struct sam3_job *job = wants_gang(engine) || waits_for_gang(engine) ? NULL : choose(w);
     if (job) {
-      *task = start_job(engine, job, &w->slots);
+      *task = start_job(engine, job, &w->slots, false);
       w->batch = task->image ? 1 : w->batch + 1;
       set_busy(w, job);
       engine->running[w - engine->workers] = job;
@@ -193,7 +204,6 @@ static struct sam3_job *take_job(struct worker *w, struct task *task) {
 
 /* What the worker remembers of a task; the lock is held. */
 static void account(struct worker *w, const struct task *task, const struct task_report *report, bool done) {
-  struct sam3_engine *engine = w->engine;
   struct sam3_worker_stats *stats = &w->stats;
   stats->busy += clock_seconds() - w->busy_since;
   stats->requests += done;
@@ -205,8 +215,8 @@ static void account(struct worker *w, const struct task *task, const struct task
   for (int i = 0; i < SAM3_MAX_STAGES && report->stages[i].stage; i++)
     stage_add(stats->stages, report->stages[i].stage, report->stages[i].count, report->stages[i].seconds);
   if (!report->encoded)
-    (task->split ? &engine->split_slots : &w->slots)->items[task->slot].image = 0;
-  stats->cached = images_in(&w->slots) + images_in(&engine->split_slots);
+    (task->split ? &w->team->slots : &w->slots)->items[task->slot].image = 0;
+  stats->cached = images_in(&w->slots) + (w->team ? images_in(&w->team->slots) : 0);
   stats->state = w->runner->lost ? SAM3_WORKER_STARTING : SAM3_WORKER_IDLE;
   w->failures = w->runner->lost ? w->failures : 0;
 }
@@ -255,7 +265,7 @@ static void do_job(struct worker *w, struct sam3_job *job, const struct task *ta
 static void do_part(struct worker *w) {
   struct sam3_engine *engine = w->engine;
   struct gang *gang = &engine->gang;
-  bool first = w == engine->workers;
+  bool first = w->team_rank == 0;
   struct sam3_results *results;
   struct task_report report = {0};
   struct sam3_error err;
@@ -268,7 +278,7 @@ static void do_part(struct worker *w) {
   }
   sam3_status status = w->runner->ops->run(w->runner, &task, &results, &report, &err);
   if (w->runner->lost)
-    split_break(engine->split, status, err.message); /* the others do not wait for it */
+    split_break(gang->team->split, status, err.message); /* the others do not wait for it */
 
   pthread_mutex_lock(&engine->lock);
   w->called = false;
@@ -286,7 +296,8 @@ static void do_part(struct worker *w) {
     pthread_mutex_unlock(&engine->lock);
     return;
   }
-  split_form(engine->split);
+  split_form(gang->team->split);
+  team_release(engine, gang->team);
   struct gang ended = *gang;
   *gang = (struct gang){0};
   engine->running[0] = NULL;
@@ -313,23 +324,13 @@ static sam3_status open_remote(struct worker *w, const struct runner_options *op
   return remote_open(&end, options, &w->runner, err);
 }
 
-/* The runner takes its place in the split, which the first worker that is here makes. The lock is held. */
-static sam3_status join_split(struct worker *w, struct sam3_error *err) {
-  struct sam3_engine *engine = w->engine;
-  if (!engine->runner.ranks)
-    return SAM3_OK;
-  if (!engine->split) {
-    int images = slots_in(engine->runner.cache_bytes, w->runner->split.features);
-    TRY(split_create(&w->runner->split, engine->runner.ranks, images, SPLIT_TIMEOUT, &engine->split, err));
-    engine->split_slots.n = images;
-  }
-  return w->runner->ops->join(w->runner, engine->split, (int)(w - engine->workers), err);
-}
-
 static void close_runner(struct worker *w) {
   if (w->runner)
     w->runner->ops->close(w->runner);
   w->runner = NULL;
+  pthread_mutex_lock(&w->engine->lock);
+  team_leave(w);
+  pthread_mutex_unlock(&w->engine->lock);
 }
 
 static sam3_status open_runner(struct worker *w, struct sam3_error *err) {
@@ -343,7 +344,7 @@ static sam3_status open_runner(struct worker *w, struct sam3_error *err) {
   w->stats.process = w->runner->process;
   w->stats.memory = w->runner->memory;
   w->stats.weights = w->runner->weights;
-  sam3_status status = join_split(w, err);
+  sam3_status status = team_join(w, err);
   pthread_mutex_unlock(&engine->lock);
   if (status != SAM3_OK)
     close_runner(w);
@@ -374,20 +375,19 @@ static void set_state(struct worker *w, sam3_worker_state state) {
 static void lose(struct worker *w, const struct sam3_error *err) {
   struct sam3_engine *engine = w->engine;
   set_state(w, SAM3_WORKER_DEAD);
-  bool left = false;
-  for (size_t i = 0; i < engine->n_workers; i++)
-    left |= engine->workers[i].stats.state != SAM3_WORKER_DEAD;
-  if (!left)
+  team_dissolve(engine);
+  if (!workers_left(engine))
     fail_waiting(engine, err);
 }
 
-/* The runner could not be opened, or was lost; false: the worker is given up. The lock is held. */
-static bool failed(struct worker *w, const struct sam3_error *err) {
+/* The runner could not be opened, or was lost; false: the worker is given up. One that was lost while it had nothing to
+ * do has been killed from outside: that says nothing about what the next one will do. The lock is held. */
+static bool failed(struct worker *w, bool idle, const struct sam3_error *err) {
   struct sam3_engine *engine = w->engine;
   bool first = !w->opened;
   w->slots = (struct slots){0};
-  w->stats.cached = images_in(&engine->split_slots);
-  w->failures++;
+  w->stats.cached = 0;
+  w->failures += !idle;
   if (first || w->rank || w->failures >= MAX_FAILURES) {
     if (first && engine->start_error.status == SAM3_OK)
       engine->start_error = *err;
@@ -396,7 +396,7 @@ static bool failed(struct worker *w, const struct sam3_error *err) {
   }
   set_state(w, SAM3_WORKER_STARTING);
   w->stats.restarts++;
-  double until = clock_seconds() + ldexp(FIRST_PAUSE, w->failures - 1);
+  double until = clock_seconds() + ldexp(FIRST_PAUSE, w->failures > 1 ? w->failures - 1 : 0);
   for (double left; !engine->closing && (left = until - clock_seconds()) > 0;)
     wait_for_work(engine, left);
   return true;
@@ -411,7 +411,7 @@ void *worker_main(void *arg) {
     sam3_status status = w->runner ? SAM3_OK : open_runner(w, &err);
     pthread_mutex_lock(&engine->lock);
     if (status != SAM3_OK) {
-      going = failed(w, &err) && !engine->closing;
+      going = failed(w, false, &err) && !engine->closing;
       pthread_mutex_unlock(&engine->lock);
       continue;
     }
@@ -432,7 +432,7 @@ void *worker_main(void *arg) {
       close_runner(w);
       fail(&err, SAM3_ERR_DEVICE, "the worker of %s ended unexpectedly", w->device);
       pthread_mutex_lock(&engine->lock);
-      going = failed(w, &err) && !engine->closing;
+      going = failed(w, !job && !called, &err) && !engine->closing;
       pthread_mutex_unlock(&engine->lock);
     }
   }

@@ -2,6 +2,7 @@
 """Many images on several devices: sam3 segment -d A,B and sam3 batch. test_batch.py PROGRAM DIRECTORY"""
 import json
 import os
+import pathlib
 import pty
 import shutil
 import signal
@@ -35,6 +36,24 @@ class Segment(Case):
         self.check(2, "segment", STREET, "-p", "a", "--schedule", "late", says="--schedule late")
 
 
+    def test_no_worker_outlives_its_coordinator(self):
+        """Not even one that is stopped, and who reads the output is not kept waiting."""
+        process = self.start("segment", *[STREET] * 200, "-p", "dog", *TWO, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.readline()
+        workers = [int(w) for p in pathlib.Path(f"/proc/{process.pid}/task").glob("*/children") for w in p.read_text().split()]
+        self.assertEqual(len(workers), 2)
+        for worker in workers:
+            self.assertEqual(os.readlink(f"/proc/{worker}/fd/1"), "/dev/null")
+            os.kill(worker, signal.SIGSTOP)
+        process.kill()
+        process.communicate(timeout=20)
+        end = time.monotonic() + 20
+        for worker in workers:
+            while pathlib.Path(f"/proc/{worker}/cmdline").exists() and pathlib.Path(f"/proc/{worker}/cmdline").read_bytes():
+                self.assertLess(time.monotonic(), end, "a worker is left")
+                time.sleep(0.01)
+
+
 class Batch(Case):
     def tree(self, *names, of=SMALL):
         for name in names:
@@ -52,9 +71,11 @@ class Batch(Case):
         (self.cwd / "in/sub/bad.png").write_text("no image either")
         (self.cwd / "in/loop").symlink_to("..", target_is_directory=True)
         (self.cwd / "in/lost.jpg").symlink_to("nowhere")
+        (self.cwd / "in/two\nlines.jpg").touch()
         arguments = ["batch", "in", "-p", "dog", "-o", "in/out", *TWO]
-        result = self.check(1, *arguments, says=["3 images in", "2 of 5 images failed", "sub/bad.png", "not a JPEG",
-                                                 "lost.jpg", "No such file"])
+        result = self.check(1, *arguments, says=["3 images in", "3 of 6 images failed", "sub/bad.png", "not a JPEG",
+                                                 "lost.jpg", "No such file", "\n  two?lines.jpg  "])
+        (self.cwd / "in/two\nlines.jpg").unlink()
         self.assertEqual(result.stdout, "")
         self.assertEqual(self.out("in/out"), ["a.json", "sub/b.json", "sub/deep/c.json"])
         alone = json.loads(self.check(0, "segment", "in/a.jpg", "-p", "dog", "-d", "cpu:0").stdout)
@@ -99,6 +120,15 @@ class Batch(Case):
         self.check(0, *arguments, says="1 images in")
         self.assertEqual(self.out("y"), expected())
         self.assertLess(len(expected()), len(first))
+
+        # Killed between its files and the journal, and then the image changes.
+        with sqlite3.connect(self.cwd / "y/.sam3-batch.db") as journal:
+            journal.execute("UPDATE image SET state = 'waiting' WHERE name = 'a.jpg'")
+        journal.close()
+        (self.cwd / "y/a-0-99.png").touch()
+        self.tree("in/a.jpg")
+        self.check(0, *arguments, says="1 images in")
+        self.assertEqual(self.out("y"), expected())
 
         self.check(2, "batch", "in", "-p", "dog", "-o", "in", "--masks", says="among the images")
         self.check(0, "batch", "in", "-p", "dog", "-o", "in", "--format", "labelme")

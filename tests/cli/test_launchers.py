@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The program under a launcher: by hand, and by the real torchrun where there is one. test_launchers.py PROGRAM DIRECTORY
+"""The program under a launcher: by hand, and by the real torchrun and mpirun where there are such. test_launchers.py PROGRAM DIRECTORY
 
 tests/engine/test_launch.py has the rest: what goes wrong, strangers, two hosts.
 """
@@ -7,16 +7,20 @@ import base64
 import importlib.util
 import json
 import os
+import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 import unittest
 import urllib.request
 
 from program import PROGRAM, STREET, Case
 
+OPEN_MPI = shutil.which("mpirun") and b"Open MPI" in subprocess.run(["mpirun", "--version"], capture_output=True).stdout
 CARS = ("-p", "car", "-t", "0.3")
 
 
@@ -142,6 +146,39 @@ class Launched(Case):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(done.stdout, self.alone())
         self.assertIn("rank 0 of 2 (torchrun)", done.stderr)
+
+    @unittest.skipUnless(importlib.util.find_spec("torch"), "torch, and with it torchrun, is not installed")
+    def test_torchrun_restarts(self):
+        """A rank is killed: torchrun starts all anew, they meet again, and the batch goes on."""
+        images = [self.cwd / f"{i}.jpg" for i in range(60)]
+        for image in images:
+            image.symlink_to(STREET)
+        arguments = [sys.executable, "-m", "torch.distributed.run", "--no-python", "--nproc_per_node", "2",
+                     "--max-restarts", "2", "--master_port", str(self.port - 1), PROGRAM, "batch", *images, *CARS, "-o", "out"]
+        process = subprocess.Popen(list(map(str, arguments)), cwd=self.cwd, env=self.environment(), text=True,
+                                   stderr=subprocess.PIPE)
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        end = time.monotonic() + 100
+        while not list((self.cwd / "out").glob("*.json")):
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.01)
+        children = pathlib.Path(f"/proc/{process.pid}/task").glob("*/children")
+        ranks = [int(rank) for list_ in children for rank in list_.read_text().split()]
+        os.kill(max(rank for rank in ranks if pathlib.Path(f"/proc/{rank}/exe").resolve() == PROGRAM), signal.SIGKILL)
+        _, stderr = process.communicate(timeout=200)
+        self.assertEqual(process.returncode, 0, stderr)
+        self.assertEqual(stderr.count("rank 0 of 2 (torchrun)"), 2, stderr)
+        self.assertIn("60 of 60 images are done", stderr)
+
+    @unittest.skipUnless(OPEN_MPI, "Open MPI is not installed")
+    def test_mpirun(self):
+        done = subprocess.run(["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "3", PROGRAM, "segment",
+                               str(STREET), *CARS], cwd=self.cwd, capture_output=True, text=True, timeout=200,
+                              env={**self.environment(), "MASTER_PORT": str(self.port - 1)})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout, self.alone())
+        self.assertIn("rank 0 of 3 (mpirun)", done.stderr)
 
 
 if __name__ == "__main__":

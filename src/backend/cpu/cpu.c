@@ -132,6 +132,10 @@ static void cpu_close(struct device *dev) {
   mem_free_pages(cpu->shared, workspace_size(dev->threads));
 }
 
+static void cpu_bind_thread(struct device *dev) {
+  pool_bind_caller(cpu_of(dev)->pool);
+}
+
 sam3_status cpu_open_variant(const char *name, sam3_dtype dtype, const struct cpu_variant *variant, struct device **dev,
                              struct sam3_error *err) {
   *dev = NULL;
@@ -147,6 +151,7 @@ sam3_status cpu_open_variant(const char *name, sam3_dtype dtype, const struct cp
   cpu->ops.name = "cpu";
   cpu->ops.close = cpu_close;
   cpu->ops.sync = cpu_sync;
+  cpu->ops.bind_thread = cpu_bind_thread;
   const struct cpu_variant *own[3];
   own_variants(own);
   own[0]->install(&cpu->ops);

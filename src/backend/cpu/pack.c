@@ -93,11 +93,13 @@ void V(pack_columns)(float *to, const float *const from[], int64_t k) {
       to[p * NR + j] = from[j][p];
 }
 
-/* As float_from_f16, without a branch: the exponent is corrected by a product, exact for subnormals too. */
+/* As float_from_f16, without a branch, or the loop over it would be no vector loop: the exponent is corrected by a
+ * product, exact for subnormals too; that of what is not finite is then set, and its fraction is right already. */
 static inline float f16_to_float(uint16_t half) {
   uint32_t magnitude = half & 0x7fff, sign = (uint32_t)(half & 0x8000) << 16;
   uint32_t finite = bits_from_float(float_from_bits(magnitude << 13) * 0x1p112f);
-  return float_from_bits(sign | (magnitude >= 0x7c00 ? magnitude << 13 | 0x7f800000 : finite));
+  uint32_t not_finite = magnitude >= 0x7c00 ? 0x7f800000 : 0;
+  return float_from_bits(sign | finite | not_finite);
 }
 
 void V(to_floats)(float *to, const struct tensor *from, int64_t offset, int64_t n, sam3_dtype round) {

@@ -97,8 +97,23 @@ static void *worker_main(void *arg) {
   }
 }
 
-/* The calling thread belongs to the application, so it is not pinned for good: it is moved to its core when it stands
- * elsewhere, and left there. */
+static void pin(pthread_t thread, int core) {
+#ifdef __linux__
+  cpu_set_t only;
+  CPU_ZERO(&only);
+  CPU_SET(core, &only);
+  pthread_setaffinity_np(thread, sizeof only, &only); /* an unpinned worker is slower, not wrong */
+#else
+  (void)thread, (void)core;
+#endif
+}
+
+void pool_bind_caller(const struct pool *pool) {
+  pin(pthread_self(), pool->first_core);
+}
+
+/* A calling thread that is not bound belongs to the application, so it is not pinned for good: it is moved to its core
+ * when it stands elsewhere, and left there. */
 static void visit_core(int core) {
 #ifdef __linux__
   if (sched_getcpu() == core)
@@ -142,14 +157,7 @@ static sam3_status start_worker(struct worker *worker, int core, struct sam3_err
   int code = pthread_create(&worker->thread, NULL, worker_main, worker);
   if (code)
     return fail(err, SAM3_ERR_DEVICE, "cannot start thread %d of the CPU device (error %d)", worker->index, code);
-#ifdef __linux__
-  cpu_set_t only;
-  CPU_ZERO(&only);
-  CPU_SET(core, &only);
-  pthread_setaffinity_np(worker->thread, sizeof only, &only); /* an unpinned worker is slower, not wrong */
-#else
-  (void)core;
-#endif
+  pin(worker->thread, core);
   return SAM3_OK;
 }
 

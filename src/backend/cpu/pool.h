@@ -12,6 +12,8 @@ typedef void pool_body(void *job, int64_t begin, int64_t end, int worker);
 /* Starts count - 1 threads; worker i stays on core cores[i]. */
 sam3_status pool_open(const int *cores, int count, struct pool **pool, struct sam3_error *err);
 void pool_close(struct pool *pool);
+/* Keeps the calling thread on cores[0]. */
+void pool_bind_caller(const struct pool *pool);
 int pool_threads(const struct pool *pool);
 
 /* Runs body over the items 0 .. count - 1, in pieces of at most `grain` that workers take as they become free, and

@@ -29,6 +29,10 @@ static void host_close(struct device *dev) {
   (void)dev;
 }
 
+static void bind_thread(struct device *dev) {
+  (void)dev;
+}
+
 static double measure_peak(struct device *dev) {
   (void)dev;
   return 0;
@@ -57,6 +61,7 @@ const struct device_ops ref_ops = {
     .download = host_upload,
     .sync = host_sync,
     .close = host_close,
+    .bind_thread = bind_thread,
     .measure_peak = measure_peak,
     .conv3x3_prepared_size = prepared_size,
     .conv3x3_prepare = prepare,
