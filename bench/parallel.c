@@ -181,23 +181,26 @@ static double stage_ms(const struct way *way, const char *stage) {
   return (sum[1] - sum[0]) * 1e3 / (double)way->count;
 }
 
-/* Stage times alone and in a split, and what follows for more devices: of a stage that takes t alone and t' over n
- * devices, all but (n t' - t) / (n - 1) is divided. */
-static void print_stages(const struct way *alone, const struct way *split, size_t n) {
+static void print_stages(const struct way *alone, const struct way *split) {
   struct sam3_worker_stats stats = sam3_engine_worker_stats(alone->engine, 0);
-  double sums[3] = {0};
   printf(",\n \"stages_ms\": {");
   for (size_t i = 0; i < SAM3_MAX_STAGES && stats.stages[i].stage; i++) {
     const char *stage = stats.stages[i].stage;
-    double one = stage_ms(alone, stage), shared = stage_ms(split, stage);
-    double whole = ((double)n * shared - one) / (double)(n - 1);
-    sums[0] += one;
-    sums[1] += (one - whole) / 4 + whole;
-    sums[2] += (one - whole) / 8 + whole;
-    printf("%s\"%s\": [%.2f, %.2f]", i ? ", " : "", stage, one, shared);
+    printf("%s\"%s\": [%.2f, %.2f]", i ? ", " : "", stage, stage_ms(alone, stage), stage_ms(split, stage));
   }
-  printf("},\n \"split, modelled\": {\"4\": {\"ms\": %.2f, \"gain\": %.3f}, \"8\": {\"ms\": %.2f, \"gain\": %.3f}}",
-         sums[1], sums[0] / sums[1], sums[2], sums[0] / sums[2]);
+  printf("}");
+}
+
+/* What follows for more devices. Of a request that takes `one` seconds of the processor alone and `all` on n ranks
+ * together, each of them repeats (all - one) / (n - 1), and the rest is divided. */
+static void print_model(double one, double all, size_t n) {
+  double repeated = (all - one) / (double)(n - 1);
+  printf(",\n \"split, modelled\": {\"repeated_ms\": %.2f", repeated * 1e3);
+  for (int ranks = 2; ranks <= 8; ranks *= 2) {
+    double took = (one - repeated) / ranks + repeated;
+    printf(", \"%d\": {\"ms\": %.2f, \"gain\": %.3f}", ranks, took * 1e3, one / took);
+  }
+  printf("}");
 }
 
 static void measure_all(const struct devices *devices, sam3_model *model, size_t rounds, size_t requests) {
@@ -248,8 +251,11 @@ static void measure_all(const struct devices *devices, sam3_model *model, size_t
       printf(", \"coordinator_ms\": %.3f", median(ways[i].beside, ways[i].count) * 1e3);
     printf("}");
   }
-  if (devices->count > 1)
-    print_stages(&ways[ONE_THREAD], &ways[SPLIT_THREADS], devices->count);
+  if (devices->count > 1) {
+    struct way *one = &ways[ONE_THREAD], *split = &ways[SPLIT_THREADS];
+    print_stages(one, split);
+    print_model(median(one->cpu, one->count), median(split->cpu, split->count), devices->count);
+  }
   for (size_t i = 0; i < WAYS; i++)
     sam3_engine_close(ways[i].engine);
   sam3_features_free(alone.features);

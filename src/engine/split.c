@@ -21,7 +21,7 @@ struct header {
 };
 
 struct split {
-  int fd;
+  int fd; /* -1: among threads */
   unsigned char *base;
   uint64_t total;
 };
@@ -66,16 +66,15 @@ sam3_status split_measure(sam3_session *session, int ranks, struct split_size *s
 }
 
 static sam3_status map(struct split *split, struct sam3_error *err) {
-  split->base = mem_map_shared(split->fd, split->total);
+  split->base = split->fd < 0 ? mem_pages(split->total) : mem_map_shared(split->fd, split->total);
   return split->base ? SAM3_OK : fail_memory(err, split->total, "the shared memory of a split");
 }
 
-static sam3_status create(struct split *split, const struct split_size *size, int ranks, int images, double timeout,
-                          struct sam3_error *err) {
+static sam3_status create(struct split *split, const struct split_size *size, enum split_among among, int ranks,
+                          int images, double timeout, struct sam3_error *err) {
   struct header h = {MAGIC, (uint32_t)images, 0, {pages(size->activations), pages(size->features)}};
   h.total = split->total = features_at(&h, images);
-  split->fd = mem_shared_file(split->total);
-  if (split->fd < 0)
+  if (among == SPLIT_AMONG_PROCESSES && (split->fd = mem_shared_file(split->total)) < 0)
     return fail_memory(err, split->total, "the shared memory of a split");
   TRY(map(split, err));
   *header(split) = h;
@@ -83,8 +82,8 @@ static sam3_status create(struct split *split, const struct split_size *size, in
   return SAM3_OK;
 }
 
-sam3_status split_create(const struct split_size *size, int ranks, int images, double timeout, struct split **out,
-                         struct sam3_error *err) {
+sam3_status split_create(const struct split_size *size, enum split_among among, int ranks, int images, double timeout,
+                         struct split **out, struct sam3_error *err) {
   *out = NULL;
   if (ranks < 1 || ranks > GROUP_MAX || images < 1 || !(timeout > 0))
     return fail(err, SAM3_ERR_ARGUMENT, "a split over %d devices (1 to %d) for %d images with a time limit of %g s",
@@ -93,7 +92,7 @@ sam3_status split_create(const struct split_size *size, int ranks, int images, d
   if (!split)
     return fail_memory(err, sizeof *split, "a split");
   split->fd = -1;
-  sam3_status status = create(split, size, ranks, images, timeout, err);
+  sam3_status status = create(split, size, among, ranks, images, timeout, err);
   if (status == SAM3_OK)
     *out = split;
   else

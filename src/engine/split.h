@@ -24,16 +24,20 @@ struct split_size {
 /* What a split of the session's model over so many ranks needs; checks that the session can be one of them. */
 sam3_status split_measure(sam3_session *session, int ranks, struct split_size *size, struct sam3_error *err);
 
+/* Where ranks are. Memory that processes share has small pages unless the system is told otherwise (docs/parallel.md).
+ */
+enum split_among { SPLIT_AMONG_THREADS, SPLIT_AMONG_PROCESSES };
+
 /* Takes the memory, with room for the features of `images` images. A rank that waits for others longer than `timeout`
  * seconds breaks the group. */
-sam3_status split_create(const struct split_size *size, int ranks, int images, double timeout, struct split **split,
-                         struct sam3_error *err);
+sam3_status split_create(const struct split_size *size, enum split_among among, int ranks, int images, double timeout,
+                         struct split **split, struct sam3_error *err);
 
 /* The same split in another process, which has got its descriptor (inherited, or through a socket) and may close it
  * afterwards. */
 sam3_status split_attach(int fd, struct split **split, struct sam3_error *err);
 
-/* Valid until split_free(). Close-on-exec. */
+/* Of a split among processes; valid until split_free(). Close-on-exec. */
 int split_descriptor(const struct split *split);
 
 /* Bytes of the memory, counted once for all ranks; pages that were never written take none. */

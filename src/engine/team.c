@@ -23,7 +23,8 @@ static sam3_status make_team(struct worker *w, struct sam3_error *err) {
   const struct split_size *size = &w->runner->split;
   team->slots.n = slots_in(engine->runner.cache_bytes, size->features);
   team->ranks = (int)workers_left(engine);
-  sam3_status status = split_create(size, team->ranks, team->slots.n, SPLIT_TIMEOUT, &team->split, err);
+  enum split_among among = engine->parallel == SAM3_PARALLEL_PROCESSES ? SPLIT_AMONG_PROCESSES : SPLIT_AMONG_THREADS;
+  sam3_status status = split_create(size, among, team->ranks, team->slots.n, SPLIT_TIMEOUT, &team->split, err);
   if (status == SAM3_OK)
     engine->team = team;
   else

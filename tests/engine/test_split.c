@@ -157,7 +157,7 @@ static struct rank alone(sam3_model *model) {
   return r;
 }
 
-static struct split *new_split(sam3_model *model, int ranks, double timeout) {
+static struct split *new_split(sam3_model *model, enum split_among among, int ranks, double timeout) {
   const struct sam3_session_options options = {"cpu:0", SAM3_F32};
   struct sam3_error err;
   struct split_size size;
@@ -165,7 +165,7 @@ static struct split *new_split(sam3_model *model, int ranks, double timeout) {
   sam3_session *session;
   must(sam3_session_open(model, &options, &session, &err), &err);
   must(split_measure(session, ranks, &size, &err), &err);
-  must(split_create(&size, ranks, 2, timeout, &split, &err), &err);
+  must(split_create(&size, among, ranks, 2, timeout, &split, &err), &err);
   assert_true(split_bytes(split) >= size.activations + 2 * size.features);
   sam3_session_close(session);
   return split;
@@ -285,7 +285,7 @@ static void threads_equal_one_device(void **state) {
   sam3_model *model = open_model(*state);
   struct rank want = alone(model), ranks[8];
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-    struct split *split = new_split(model, sizes[i], LONG);
+    struct split *split = new_split(model, SPLIT_AMONG_THREADS, sizes[i], LONG);
     fill_ranks(ranks, sizes[i], model, split);
     run_threads(ranks, sizes[i]);
     for (int j = 0; j < sizes[i]; j++)
@@ -302,7 +302,7 @@ static void a_session_serves_both(void **state) {
   (void)state;
   struct sam3_error err;
   sam3_model *model = open_model("ash");
-  struct split *split = new_split(model, 2, LONG);
+  struct split *split = new_split(model, SPLIT_AMONG_THREADS, 2, LONG);
   struct rank want = alone(model), ranks[2];
   fill_ranks(ranks, 2, model, split);
   run_threads(ranks, 2);
@@ -348,7 +348,7 @@ static void trouble_reaches_all(void **state) {
   (void)state;
   sam3_model *model = open_model("ash");
   struct rank want = alone(model), ranks[3];
-  struct split *split = new_split(model, 3, LONG);
+  struct split *split = new_split(model, SPLIT_AMONG_THREADS, 3, LONG);
   for (size_t i = 0; i < sizeof troubles / sizeof *troubles; i++) {
     const struct trouble *t = &troubles[i];
     fill_ranks(ranks, 3, model, split);
@@ -387,7 +387,7 @@ static void only_rank_0_cancels(void **state) {
   (void)state;
   sam3_model *model = open_model("cedar");
   struct rank want = alone(model), ranks[2];
-  struct split *split = new_split(model, 2, LONG);
+  struct split *split = new_split(model, SPLIT_AMONG_THREADS, 2, LONG);
   fill_ranks(ranks, 2, model, split);
   ranks[1].fate = CANCELS;
   ranks[1].stage = "vision";
@@ -403,7 +403,7 @@ static void only_rank_0_cancels(void **state) {
 static void a_rank_that_never_comes(void **state) {
   (void)state;
   sam3_model *model = open_model("cedar");
-  struct split *split = new_split(model, 3, SHORT);
+  struct split *split = new_split(model, SPLIT_AMONG_THREADS, 3, SHORT);
   struct rank ranks[3];
   fill_ranks(ranks, 3, model, split);
   run_threads(ranks, 2); /* of 3 */
@@ -420,7 +420,7 @@ static void a_rank_that_never_comes(void **state) {
 static void ranks_asked_for_different_things(void **state) {
   (void)state;
   sam3_model *model = open_model("cedar");
-  struct split *split = new_split(model, 2, LONG);
+  struct split *split = new_split(model, SPLIT_AMONG_THREADS, 2, LONG);
   struct rank ranks[2];
   fill_ranks(ranks, 2, model, split);
   ranks[1].n_prompts = 1;
@@ -437,7 +437,7 @@ static void ranks_asked_for_different_things(void **state) {
 static void bad_arguments(void **state) {
   (void)state;
   sam3_model *model = open_model("cedar"), *other = open_model("elm");
-  struct split *split = new_split(model, 2, LONG), *none;
+  struct split *split = new_split(model, SPLIT_AMONG_THREADS, 2, LONG), *none;
   struct split_size size;
   struct sam3_error err;
   struct rank r = {.model = model}, large = {.model = other};
@@ -451,8 +451,8 @@ static void bad_arguments(void **state) {
   assert_int_equal(split_measure(r.session, 0, &size, &err), SAM3_ERR_LIMIT);
   assert_int_equal(split_measure(r.session, GROUP_MAX + 1, &size, &err), SAM3_ERR_LIMIT);
   assert_int_equal(split_measure(r.session, GROUP_MAX, &size, &err), SAM3_OK);
-  assert_int_equal(split_create(&size, 2, 0, LONG, &none, &err), SAM3_ERR_ARGUMENT);
-  assert_int_equal(split_create(&size, 2, 1, 0, &none, &err), SAM3_ERR_ARGUMENT);
+  assert_int_equal(split_create(&size, SPLIT_AMONG_THREADS, 2, 0, LONG, &none, &err), SAM3_ERR_ARGUMENT);
+  assert_int_equal(split_create(&size, SPLIT_AMONG_THREADS, 2, 1, 0, &none, &err), SAM3_ERR_ARGUMENT);
   assert_int_equal(split_attach(-1, &none, &err), SAM3_ERR_IO);
   FILE *file = tmpfile();
   assert_non_null(file);
@@ -518,7 +518,7 @@ static void processes_equal_one_device(void **state) {
   struct rank want = alone(model);
   for (int n = 2; n <= 3; n++) {
     int ends[GROUP_MAX];
-    struct split *split = new_split(model, n, LONG);
+    struct split *split = new_split(model, SPLIT_AMONG_PROCESSES, n, LONG);
     struct rank first = run_processes(model, split, n, (struct rank){0}, ends);
     expect_equal(&first, &want);
     for (int i = 1; i < n; i++)
@@ -548,7 +548,7 @@ static void processes_that_fail(void **state) {
   (void)state;
   sam3_model *model = open_model("cedar");
   struct rank want = alone(model);
-  struct split *split = new_split(model, 3, 3);
+  struct split *split = new_split(model, SPLIT_AMONG_PROCESSES, 3, 3);
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     int ends[GROUP_MAX];
     struct rank last = {.fate = cases[i].fate, .stage = cases[i].stage};
