@@ -198,15 +198,17 @@ describe('prompts', () => {
 
 describe('running', () => {
   test('progress, and regions by phrase', mocked, async () => {
-    mock.delay = 250;
     await openSample();
     await page.locator('#phrase').fill('circle, square');
-    await page.keyboard.press('Enter');
+    await page.evaluate(() => { // every word of it, however fast it comes
+      window.said = [];
+      const text = document.querySelector('#progress-text');
+      new MutationObserver(() => window.said.push(text.textContent)).observe(text, { childList: true });
+    });
     await page.keyboard.press('Control+Enter');
-    for (const text of [/requests ahead/, /Looking at the image/, /Finding things/]) {
-      await page.locator('#progress-text').filter({ hasText: text }).waitFor();
-    }
     await regions().first().waitFor();
+    const said = await page.evaluate(() => window.said.join());
+    assert.match(said, /Sending the image.*2 requests ahead.*1 request ahead.*Looking at the image.*Finding things/);
     assert.deepEqual(await page.locator('.group h3').allTextContents(), ['circle', 'square']);
     assert.deepEqual(await page.locator('.group .count').allTextContents(), ['2', '3']);
     await shot(page, 'results-light');
