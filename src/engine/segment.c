@@ -231,9 +231,10 @@ static sam3_status run_prompt(struct run *r, const struct call *call, const stru
     if (text->ids[i] != 0) /* the padding id; a real token of that id is masked too, as in the original */
       rows[input.n_text++] = slot * r->net->config.text.context + i;
   for (size_t i = 0; i < prompt->n_boxes; i++) {
+    /* Divided first, as the original's processor does: a sample may lie on the edge of the image but for rounding. */
     const struct sam3_box *b = &prompt->boxes[i];
-    boxes[i] = (struct geometry_box){(b->x0 + b->x1) / 2 / w, (b->y0 + b->y1) / 2 / h, (b->x1 - b->x0) / w,
-                                     (b->y1 - b->y0) / h, b->positive};
+    const float x0 = b->x0 / w, y0 = b->y0 / h, x1 = b->x1 / w, y1 = b->y1 / h;
+    boxes[i] = (struct geometry_box){(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0, b->positive};
   }
   struct run_mark mark = mark_run(r);
   sam3_status status = answer_prompt(r, call, &input, result);

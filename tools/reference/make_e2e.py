@@ -65,6 +65,8 @@ CASES = {
     "deep-grey": ("birch", "deep-grey.png", text("tree")),
     "webp": ("ash", "lossy.webp", text("tree")),
     "tiny": ("dogwood", "tiny.png", boxes("car", (1, 2.25, 11.5, 7.75, 14.25))),
+    # samples of the pooled image that lie on its edge but for rounding
+    "edge": ("dogwood", "tiny.png", boxes("car", (1, 14.75, 9.5, 23.75, 18.5))),
     "pixel": ("cedar", "pixel.png", text("grass")),
     "large": ("birch", "large.jpg", text("car") + boxes(None, (1, 150.5, 560.25, 560.75, 760.5))),
     "stored-bf16": ("ash-bf16", "small.jpg", SAMPLE[:2]),
