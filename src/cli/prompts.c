@@ -1,6 +1,8 @@
 #include "cli/prompts.h"
 
+#include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,28 +46,30 @@ static void append(struct prompts *prompts, struct prompt_list *list) {
   }
 }
 
-bool prompts_read(struct prompts *prompts, const char *path) {
+bool prompts_read_file(struct prompts *prompts) {
+  const char *path = prompts->file;
+  if (!path)
+    return true;
   json_error_t error;
   bool standard = strcmp(path, "-") == 0;
-  json_t *list = standard ? json_loadf(stdin, JSON_REJECT_DUPLICATES, &error)
-                          : json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+  const char *name = standard ? "standard input" : path;
+  FILE *stream = standard ? stdin : fopen(path, "re");
+  json_t *list = stream ? json_loadf(stream, JSON_REJECT_DUPLICATES, &error) : NULL;
   struct prompt_list read = {0};
   struct sam3_error err;
-  bool good = list && prompts_from_json(list, path, SIZE_MAX, &read, &err) == SAM3_OK;
-  if (!list && error.line < 0) /* could not be opened; the text says so with the path */
-    complain("--prompts: %s", error.text);
+  bool good = false;
+  if (!stream || ferror(stream)) /* jansson takes a read error for the end of the file */
+    complain("--prompts %s: %s", path, strerror(errno));
   else if (!list)
-    complain("%s: line %d, column %d: %s", path, error.line, error.column, error.text);
-  else if (!good)
+    complain("%s: line %d, column %d: %s", name, error.line, error.column, error.text);
+  else if (!(good = prompts_from_json(list, name, SIZE_MAX, &read, &err) == SAM3_OK))
     complain("%s", err.message);
   append(prompts, &read);
   prompt_list_free(&read);
   json_decref(list);
+  if (stream && !standard)
+    fclose(stream);
   return good;
-}
-
-bool prompts_read_file(struct prompts *prompts) {
-  return !prompts->file || prompts_read(prompts, prompts->file);
 }
 
 /* ------------------------------------------------------------------------------------------ flags */

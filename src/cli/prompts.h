@@ -20,11 +20,9 @@ void prompts_require(const struct prompts *prompts, struct argp_state *state);
 void prompts_add_text(struct prompts *prompts, const char *text);
 /* --box and --not-box: to the last prompt, or to a new one without text. */
 void prompts_add_box(struct prompts *prompts, struct sam3_box box);
-/* Appends those of --prompts, if it was given. False after complaining. */
+/* Appends those of the JSON file of --prompts ("-" is standard input), if it was given: [{"text": s | null, "boxes":
+ * [{"box": [x0, y0, x1, y1], "label": 1 | 0}]}]. False after complaining about file, index and field. */
 bool prompts_read_file(struct prompts *prompts);
-/* Appends those of a JSON file ("-" is standard input), [{"text": s | null, "boxes": [{"box": [x0, y0, x1,
- * y1], "label": 1 | 0}]}]. False after complaining about file, index and field. */
-bool prompts_read(struct prompts *prompts, const char *path);
 void prompts_free(struct prompts *prompts);
 
 #endif

@@ -142,6 +142,14 @@ static sam3_status keep_detections(const struct call *call, struct sam3_result *
   return result->detections ? SAM3_OK : fail_memory(call->err, n * sizeof *result->detections, "the detections");
 }
 
+/* Damaged weights must not look like an image in which nothing was found. */
+static sam3_status check_finite(const struct call *call, const float *values, size_t n, const char *what) {
+  for (size_t i = 0; i < n; i++)
+    if (!isfinite(values[i]))
+      return fail(call->err, SAM3_ERR_DEVICE, "the model's %s are not finite numbers: are its weights damaged?", what);
+  return SAM3_OK;
+}
+
 struct mask_batch mask_batch_take(struct run *r) {
   const struct config *c = &r->net->config;
   int64_t pixels = (int64_t)16 * c->vision.grid * c->vision.grid;
@@ -176,6 +184,7 @@ static sam3_status segment_batch(struct run *r, const struct call *call, struct 
     float *logits = s->masks + (size_t)i * cells;
     for (size_t p = 0; p < cells; p++)
       logits[p] += offsets[i];
+    TRY(check_finite(call, logits, cells, "masks"));
     TRY(mask_from_logits(logits, side, side, call->features->height, call->features->width, &detections[i].mask,
                          &detections[i].area, call->err));
   }
@@ -213,6 +222,8 @@ static sam3_status answer_prompt(struct run *r, const struct call *call, const s
   TRY(r->ops->sync(r->dev, call->err));
   if (r->cancelled)
     return SAM3_OK;
+  TRY(check_finite(call, &presence, 1, "scores"));
+  TRY(check_finite(call, s->answers, 5 * queries, "scores and boxes"));
   TRY(keep_detections(call, result, logits, boxes, presence));
   return segment_masks(r, call, &answer, result);
 }
@@ -231,9 +242,10 @@ static sam3_status run_prompt(struct run *r, const struct call *call, const stru
     if (text->ids[i] != 0) /* the padding id; a real token of that id is masked too, as in the original */
       rows[input.n_text++] = slot * r->net->config.text.context + i;
   for (size_t i = 0; i < prompt->n_boxes; i++) {
+    /* Divided first, as the original's processor does: a sample may lie on the edge of the image but for rounding. */
     const struct sam3_box *b = &prompt->boxes[i];
-    boxes[i] = (struct geometry_box){(b->x0 + b->x1) / 2 / w, (b->y0 + b->y1) / 2 / h, (b->x1 - b->x0) / w,
-                                     (b->y1 - b->y0) / h, b->positive};
+    const float x0 = b->x0 / w, y0 = b->y0 / h, x1 = b->x1 / w, y1 = b->y1 / h;
+    boxes[i] = (struct geometry_box){(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0, b->positive};
   }
   struct run_mark mark = mark_run(r);
   sam3_status status = answer_prompt(r, call, &input, result);

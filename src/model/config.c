@@ -243,10 +243,8 @@ static sam3_status read_global_layers(const struct source *in, struct config_vis
   if (value && !json_is_array(value))
     return bad(in, SAM3_ERR_FORMAT, key, value, "must be a list of layer numbers");
   size_t n = value ? json_array_size(value) : sizeof published / sizeof *published;
-  if (!n)
-    return bad(in, SAM3_ERR_UNSUPPORTED, key, value, "must name a layer: the output of the last one is what counts");
   memset(vision->is_global, 0, sizeof vision->is_global);
-  vision->last_global = -1;
+  vision->last_global = n ? -1 : vision->stack.layers - 1; /* none: all layers count */
   for (size_t i = 0; i < n; i++) {
     json_t *item = json_array_get(value, i);
     if (value && !json_is_integer(item))
@@ -278,14 +276,19 @@ static sam3_status check_equal(const struct source *in, const char *key, int val
               in->prefix, key, value, want);
 }
 
+/* What is left at the right and bottom beside whole patches is not seen, as in a convolution. */
+static sam3_status check_holds_patch(const struct source *in, const char *key, int side, int patch) {
+  if (side >= patch)
+    return SAM3_OK;
+  return fail(in->err, SAM3_ERR_FORMAT, "%s: %s%s is %d: must not be less than patch_size, %d", in->file, in->prefix,
+              key, side, patch);
+}
+
 static sam3_status check_relations(const struct source *in, const struct draft *draft) {
   const struct config *c = &draft->config;
   static const char heads[] = "num_attention_heads";
-  TRY(check_multiple(in, VIT "image_size", c->vision.image, c->vision.patch, "patch_size"));
-  if (draft->pretrain < c->vision.patch)
-    return fail(in->err, SAM3_ERR_FORMAT,
-                "%s: %s" VIT "pretrain_image_size is %d: must not be less than patch_size, %d", in->file, in->prefix,
-                draft->pretrain, c->vision.patch);
+  TRY(check_holds_patch(in, VIT "image_size", c->vision.image, c->vision.patch));
+  TRY(check_holds_patch(in, VIT "pretrain_image_size", draft->pretrain, c->vision.patch));
   TRY(check_multiple(in, VIT "hidden_size", c->vision.dim, c->vision.stack.heads, heads));
   TRY(check_multiple(in, VIT "hidden_size / num_attention_heads", c->vision.dim / c->vision.stack.heads, 4,
                      "a rotary pair in x and one in y"));

@@ -23,9 +23,9 @@ struct config_stack {
 struct config_vision {
   struct config_stack stack;
   int dim;    /* hidden_size; dim / heads is a multiple of 4 (rotary pairs in x and y) */
-  int image;  /* image_size: pixels a side, a multiple of `patch` */
+  int image;  /* image_size: pixels a side */
   int patch;  /* patch_size */
-  int grid;   /* image / patch: tokens a side */
+  int grid;   /* image / patch, rounded down: tokens a side */
   int table;  /* pretrain_image_size / patch: a side of the position table, tiled over the grid */
   int window; /* window_size: tokens a side; may be larger than the grid */
   bool is_global[CONFIG_MAX_LAYERS]; /* global_attn_indexes: the other layers attend in windows */

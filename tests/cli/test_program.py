@@ -159,6 +159,8 @@ class Prompts(Case):
                 (self.cwd / "p.json").write_text(text)
                 self.check(1, "segment", STREET, "--prompts", "p.json", says=["p.json", says])
         self.check(1, "segment", STREET, "--prompts", "none.json", says="none.json")
+        self.check(1, "segment", STREET, "--prompts", ".", says="Is a directory")
+        self.check(1, "segment", STREET, "--prompts", "-", says="standard input: line 1")
 
     def test_flags_and_file_say_the_same(self):
         flags = self.check(0, "segment", STREET, "--box", "10,20,100,200", "-p", "dog", "--not-box", "1,2,30,40", "-p", "")
@@ -229,6 +231,23 @@ class Outputs(Case):
         found = [(a["image_id"], a["category_id"], a["segmentation"]["counts"]) for a in dataset["annotations"]]
         self.assertEqual(found, expected)
         self.assertEqual([a["id"] for a in dataset["annotations"]], list(range(1, len(found) + 1)))
+
+    def test_damaged_weights_are_no_empty_answer(self):
+        """Numbers that are not finite, wherever they come from: an error that names the image, whatever the format."""
+        data = (MODEL / "model.safetensors").read_bytes()
+        start = 8 + int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:start])
+        shutil.copytree(MODEL, self.cwd / "model")
+        for name in ("detr_decoder.presence_head.layer3.bias", "dot_product_scoring.query_proj.bias",
+                     "detr_decoder.box_head.layer3.bias", "mask_decoder.mask_embedder.layers.2.bias"):
+            begin, end = header[name]["data_offsets"]
+            nan = {"F32": b"\0\0\xc0\x7f", "BF16": b"\xc0\x7f", "F16": b"\0\x7e"}[header[name]["dtype"]]
+            bad = data[:start + begin] + nan * ((end - begin) // len(nan)) + data[start + end:]
+            (self.cwd / "model/model.safetensors").write_bytes(bad)
+            for format in ("json", "yolo"):
+                with self.subTest(name, format=format):
+                    self.check(1, "segment", STREET, "-p", "a", "-t", "0", "-m", "model", "--format", format,
+                               says=[STREET.name, "finite"])
 
     def test_limit_of_pixels(self):
         self.check(1, "segment", STREET, "-p", "a", "--max-pixels", "100", says="100")

@@ -72,6 +72,17 @@ static void defaults_are_the_published_model(void **state) {
   assert_equal(&empty, &built_in);
 }
 
+static void no_global_layer_and_a_rest_beside_the_patches(void **state) {
+  (void)state;
+  struct config c;
+  assert_int_equal(
+      parse("{\"vision_config\":{\"backbone_config\":{\"global_attn_indexes\":[],\"image_size\":1007}}}", &c, NULL),
+      SAM3_OK);
+  assert_int_equal(c.vision.last_global, 31);
+  assert_false(c.vision.is_global[31]);
+  assert_int_equal(c.vision.grid, 71);
+}
+
 static void reads_every_size(void **state) {
   (void)state;
   struct config expected = {
@@ -156,8 +167,7 @@ static const struct {
     {VIT("\"patch_size\":[14]"), SAM3_ERR_UNSUPPORTED, "must be one number"},
     {VIT("\"patch_size\":[]"), SAM3_ERR_UNSUPPORTED, "must be one number"},
     {VIT("\"patch_size\":[[14],[14]]"), SAM3_ERR_FORMAT, "must be an integer"},
-    {VIT("\"patch_size\":15"), SAM3_ERR_FORMAT, "image_size is 1008: must be a multiple of patch_size, 15"},
-    {VIT("\"image_size\":1007"), SAM3_ERR_FORMAT, "image_size is 1007: must be a multiple of patch_size, 14"},
+    {VIT("\"image_size\":13"), SAM3_ERR_FORMAT, "image_size is 13: must not be less than patch_size, 14"},
     {VIT("\"image_size\":8204"), SAM3_ERR_LIMIT, "image_size is 8204"},
     {VIT("\"pretrain_image_size\":13"), SAM3_ERR_FORMAT, "pretrain_image_size is 13: must not be less than patch_size"},
     {VIT("\"window_size\":0"), SAM3_ERR_FORMAT, "window_size is 0"},
@@ -181,7 +191,6 @@ static const struct {
     {VIT("\"rope_parameters\":{\"rope_theta\":1e300}"), SAM3_ERR_LIMIT, "rope_parameters.rope_theta is 1"},
     {VIT("\"rope_parameters\":{\"rope_type\":\"yarn\"}"), SAM3_ERR_UNSUPPORTED, "rope_type is \"yarn\""},
     {VIT("\"rope_parameters\":5"), SAM3_ERR_FORMAT, "rope_parameters is 5: must be an object"},
-    {VIT("\"global_attn_indexes\":[]"), SAM3_ERR_UNSUPPORTED, "global_attn_indexes is []"},
     {VIT("\"global_attn_indexes\":7"), SAM3_ERR_FORMAT, "global_attn_indexes is 7: must be a list"},
     {VIT("\"global_attn_indexes\":[7,\"8\"]"), SAM3_ERR_FORMAT, "must be a list of layer numbers"},
     {VIT("\"global_attn_indexes\":[7,7]"), SAM3_ERR_FORMAT, "must be ascending"},
@@ -320,6 +329,7 @@ static void survives_failing_allocations(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(defaults_are_the_published_model),
+      cmocka_unit_test(no_global_layer_and_a_rest_beside_the_patches),
       cmocka_unit_test(reads_every_size),
       cmocka_unit_test(reads_other_spellings),
       cmocka_unit_test(refuses_bad_values),

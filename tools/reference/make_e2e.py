@@ -16,7 +16,7 @@ from network import Network
 # name: preset, seed, stored dtype. Seeds were chosen for scores and masks that are spread.
 MODELS = {
     "ash": ("ash", 16, "f32"), "birch": ("birch", 15, "f32"), "cedar": ("cedar", 12, "f32"),
-    "dogwood": ("dogwood", 16, "f32"), "elm": ("elm", 3, "f32"),
+    "dogwood": ("dogwood", 16, "f32"), "elm": ("elm", 3, "f32"), "fir": ("fir", 4, "f32"),
     "ash-bf16": ("ash", 16, "bf16"), "birch-f16": ("birch", 15, "f16"),
 }
 
@@ -57,6 +57,7 @@ CASES = {
     "birch": ("birch", "small.jpg", SAMPLE),
     "cedar": ("cedar", "small.jpg", SAMPLE),
     "dogwood": ("dogwood", "small.jpg", SAMPLE + text(LONG)),
+    "fir": ("fir", "small.jpg", SAMPLE),
     "grey": ("ash", "grey.jpg", text("tree")),
     "exif": ("ash", "exif.jpg", boxes("tree", (1, 20.25, 30.5, 90.75, 100.25))),
     "alpha": ("ash", "alpha.png", text("tree")),
@@ -65,6 +66,8 @@ CASES = {
     "deep-grey": ("birch", "deep-grey.png", text("tree")),
     "webp": ("ash", "lossy.webp", text("tree")),
     "tiny": ("dogwood", "tiny.png", boxes("car", (1, 2.25, 11.5, 7.75, 14.25))),
+    # samples of the pooled image that lie on its edge but for rounding
+    "edge": ("dogwood", "tiny.png", boxes("car", (1, 14.75, 9.5, 23.75, 18.5))),
     "pixel": ("cedar", "pixel.png", text("grass")),
     "large": ("birch", "large.jpg", text("car") + boxes(None, (1, 150.5, 560.25, 560.75, 760.5))),
     "stored-bf16": ("ash-bf16", "small.jpg", SAMPLE[:2]),

@@ -35,7 +35,8 @@ class Network:
         self.model.load_state_dict(state, assign=True)
         backbone = self.model.vision_encoder.backbone
         vit = cfg["vision_config"]["backbone_config"]
-        del backbone.layers[max(vit["global_attn_indexes"]) + 1:]
+        if vit["global_attn_indexes"]:
+            del backbone.layers[max(vit["global_attn_indexes"]) + 1:]
         for module in backbone.modules():
             if isinstance(module, torch.nn.LayerNorm):
                 module.eps = 1e-5

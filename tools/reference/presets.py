@@ -7,6 +7,7 @@ The small ones differ from one another in every size; each stands for something 
   cedar    one of everything: layer, head, query; channels that no vector register likes
   dogwood  patch 12, one window larger than the grid, text cut at 11 tokens, another rotary base
   elm      the head sizes of the published model (64 and 32), a 24 x 24 grid, 100 queries
+  fir      no global layer, an image that is no multiple of the patch, a position table larger than the grid
   full     the published model: 3.4 GB in f32
 """
 
@@ -36,6 +37,11 @@ PRESETS = {
         text=dict(dim=64, mlp=256, layers=2, heads=1, positions=32), dim=64, queries=100,
         geometry=dict(layers=2, heads=2, mlp=192, roi=7), fusion=dict(layers=2, heads=2, mlp=256),
         decoder=dict(layers=3, heads=2, mlp=224), mask_heads=2, projection=48),
+    "fir": dict(
+        vision=dict(dim=36, mlp=52, layers=2, heads=3, image=100, patch=14, pretrain=130, window=3, glob=[], theta=1e4),
+        text=dict(dim=20, mlp=28, layers=1, heads=4, positions=32), dim=24, queries=12,
+        geometry=dict(layers=1, heads=3, mlp=20, roi=4), fusion=dict(layers=1, heads=6, mlp=28),
+        decoder=dict(layers=2, heads=4, mlp=36), mask_heads=3, projection=8),
     "full": dict(
         vision=dict(dim=1024, mlp=4736, layers=32, heads=16, image=1008, patch=14, pretrain=336, window=24,
                     glob=[7, 15, 23, 31], theta=1e4),
