@@ -16,6 +16,7 @@ from network import GRID, VIT, WIDTH
 
 WEIGHTS = dict(cls=4.0, box=5.0, giou=2.0, presence=2.0, mask=10.0, dice=4.0, whole=1.0,
                many_box=5.0, many_giou=2.0, many_dice=1.0, patch=1.0, patch_box=2.0, phrase=0.5, which=1.0, concept=1.0, part=2.0, part_box=3.0)
+FUSED = ("patch", "patch_box")    # the losses of TrainingHeads.fused
 MANY = 4                # nearest queries an object teaches beside its own
 
 

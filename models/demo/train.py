@@ -24,7 +24,7 @@ import network
 import scenes
 import sprites
 from batches import Stream, wait_while
-from losses import TrainingHeads, dense_losses, prompt_losses, total
+from losses import FUSED, TrainingHeads, dense_losses, prompt_losses, total
 from network import GRID, SIZE
 from optimiser import Muon
 
@@ -34,21 +34,24 @@ def to(b, device):
     return {k: to(v, device) if isinstance(v, dict) else v.to(device) if torch.is_tensor(v) else v for k, v in b.items()}
 
 
-def step_losses(model, heads, b):
-    """All losses of a batch, by name."""
+def step_losses(model, heads, b, plain=False):
+    """All losses of a batch, by name; plain: only those of the detector itself."""
     px = network.pixels(b["images"])
-    dense = b["dense"]
+    dense, f, answers = b["dense"], b.get("full"), {}
+    if f:
+        keys = ("ids", "mask", "image", "boxes", "labels", "given")
+        out = network.forward(model, network.Batch(px, **{k: f[k] for k in keys}), f["rows"])
+        answers = prompt_losses(heads, out, f)
+        spatial, feature = out["spatial"], out["feature"]
+        if plain:
+            return {k: v for k, v in answers.items() if k not in FUSED}
+    else:
+        spatial = network.vit(model, px)
+        feature = model.vision_encoder.neck.fpn_layers[2](spatial)
     words = network.text(model, dense["ids"])
     w = dense["mask"][..., None].float()
     words = (words * w).sum(1) / w.sum(1)
-    if "full" not in b:
-        spatial = network.vit(model, px)
-        feature = model.vision_encoder.neck.fpn_layers[2](spatial)
-        return dense_losses(heads, spatial, feature, words, dense)
-    f = b["full"]
-    keys = ("ids", "mask", "image", "boxes", "labels", "given")
-    out = network.forward(model, network.Batch(px, **{k: f[k] for k in keys}), f["rows"])
-    return prompt_losses(heads, out, f) | dense_losses(heads, out["spatial"], out["feature"], words, dense)
+    return answers | dense_losses(heads, spatial, feature, words, dense)
 
 
 class Trainer:
@@ -57,6 +60,8 @@ class Trainer:
     def __init__(self, a):
         self.a, self.file = a, a.state / "state.pt"
         self.model, self.heads = network.build(a.seed).to(a.device), TrainingHeads().to(a.device)
+        if not a.vit_lr:
+            self.model.vision_encoder.backbone.requires_grad_(False)
         self.optimisers = self._optimisers()
         self.n = dict(scenes=0, prompts=0, steps=0, full_steps=0, seconds=0.0)
         if self.file.exists():
@@ -107,7 +112,7 @@ class Trainer:
         rate, full = self.rate(), "full" in b
         for g in (g for o in self.optimisers for g in o.param_groups):
             g["lr"] = rate * (self.a.vit_lr if g["slow"] and full else 1)
-        parts = step_losses(self.model, self.heads, to(b, self.a.device))
+        parts = step_losses(self.model, self.heads, to(b, self.a.device), self.a.plain)
         for p in (*self.model.parameters(), *self.heads.parameters()):
             p.grad = None
         total(parts).backward()
@@ -159,9 +164,10 @@ def arguments():
     arg("--dense-lr", type=float, default=2e-3)
     arg("--batch", type=int, default=4, help="images a step of the full stage")
     arg("--mask-rows", type=int, default=5, help="prompts a step that train masks")
+    arg("--plain", action="store_true", help="only the detector's own losses: after --init the helpers' heads know nothing")
     arg("--lr", type=float, default=6e-4)
     arg("--warm", type=int, default=60, help="steps over which the rate rises at the start of a stage")
-    arg("--vit-lr", type=float, default=0.5, help="the image encoder's share of the rate in the full stage")
+    arg("--vit-lr", type=float, default=0.5, help="the image encoder's share of the rate in the full stage; 0 freezes it")
     arg("--decay-from", type=int, help="prompts at which the rate begins to fall")
     arg("--decay-to", type=int, help="prompts at which it has fallen, and training ends")
     arg("--lr-end", type=float, default=0.03)
