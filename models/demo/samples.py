@@ -10,26 +10,27 @@ from PIL import Image
 import backgrounds
 import scenes
 
-# name: (what stands in it: [(concept, size, one colour a thing or None)], background, phrases to try, seed)
+# name: (what stands in it: [(concept, size, one colour a thing or None)], background, phrases to try: of
+# those that the model answers rightly, seed)
 PICTURES = {
     "meadow": ([("cow", .22, [None] * 2), ("dog", .16, [None] * 3), ("tree", .26, [None] * 2), ("butterfly", .11, ["blue", "orange"])],
-               "land", ["dog", "cow", "tree", "orange butterfly"], 1),
+               "land", ["dog", "cow"], 1),
     "fruit": ([("apple", .17, ["red", "red", "green"]), ("banana", .2, [None] * 2), ("strawberry", .15, [None] * 3), ("pineapple", .26, [None])],
-              "plain", ["apple", "red apple", "strawberries", "pineapple"], 2),
+              "plain", ["apple", "red apple", "green apple", "pineapple"], 2),
     "traffic": ([("car", .2, ["red", "blue", "red", "yellow"]), ("bus", .26, [None]), ("bicycle", .2, [None] * 2)],
-                "room", ["car", "red car", "bus", "bike"], 3),
+                "room", ["car", "red car", "yellow car", "bus"], 3),
     "sky": ([("balloon", .2, ["red", "yellow", "blue", "red"]), ("airplane", .2, [None]), ("bird", .13, ["blue"] * 3), ("sun", .2, [None])],
-            "land", ["red balloon", "airplane", "birds", "sun"], 4),
+            "land", ["red balloon", "yellow balloon", "airplane", "sun"], 4),
     "party": ([("cake", .22, [None] * 2), ("donut", .16, [None] * 3), ("ice cream", .18, [None] * 2), ("heart", .12, ["red", "pink", "blue"])],
-              "gradient", ["cake", "donuts", "ice cream", "pink heart"], 5),
+              "gradient", ["cake", "donuts", "pink heart", "blue heart"], 5),
     "sea": ([("fish", .15, ["blue", "yellow", "orange", "blue"]), ("turtle", .22, [None] * 2), ("boat", .26, [None])],
-            "clouds", ["fish", "yellow fish", "turtle", "boat"], 6),
+            "clouds", ["fish", "blue fish", "turtle", "boat"], 6),
     "desk": ([("book", .2, ["red", "blue", "green", "blue"]), ("scissors", .16, [None]), ("clock", .18, [None]), ("key", .13, [None] * 2)],
              "tiles", ["book", "blue book", "scissors", "alarm clock"], 7),
     "shapes": ([("circle", .16, ["red", "blue", "green"]), ("square", .15, ["yellow", "purple"]), ("triangle", .18, ["orange", "blue"]), ("star", .17, ["yellow", "red"])],
-               "gradient", ["circle", "blue triangle", "stars", "square"], 8),
+               "gradient", ["circle", "blue triangle", "stars", "yellow star"], 8),
     "zoo": ([("elephant", .3, [None]), ("giraffe", .3, [None] * 2), ("penguin", .16, [None] * 3), ("monkey", .18, [None])],
-            "land", ["elephant", "giraffe", "penguins", "monkey"], 9),
+            "land", ["giraffe", "penguins", "monkey"], 9),
 }
 
 
