@@ -8,6 +8,14 @@ static bool stack_is_sound(struct config_stack stack, int dim) {
          stack.mlp >= 1;
 }
 
+/* The last global layer, or the last of all where none is global. */
+static int last_that_counts(const struct config_vision *v) {
+  for (int i = v->stack.layers - 1; i >= 0; i--)
+    if (v->is_global[i])
+      return i;
+  return v->stack.layers - 1;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct config c;
@@ -19,8 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   }
   const struct config_vision *v = &c.vision;
   if (!stack_is_sound(v->stack, v->dim) || v->dim / v->stack.heads % 4 || v->grid < 1 ||
-      v->grid * v->patch != v->image || v->table < 1 || v->window < 1 || v->last_global < 0 ||
-      v->last_global >= v->stack.layers || !v->is_global[v->last_global] ||
+      v->grid != v->image / v->patch || v->table < 1 || v->window < 1 || v->last_global != last_that_counts(v) ||
       !(v->rope_theta > 0 && v->rope_theta < 1e13f))
     abort();
   if (!stack_is_sound(c.text.stack, c.text.dim) || c.text.vocab < 1 || c.text.context < 2 ||
