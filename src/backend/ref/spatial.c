@@ -3,27 +3,28 @@
 
 #include "backend/ref/ref.h"
 
-/* Channel c of the convolution's input at (row, col), 0 outside of the grid. */
-static float conv_input(struct tensor x, const struct tensor *coarse, int h, int w, int row, int col, int64_t c) {
-  if (row < 0 || row >= h || col < 0 || col >= w)
-    return 0;
-  float v = tensor_at(x, (int64_t)row * w + col, c);
-  return coarse ? v + tensor_at(*coarse, (int64_t)(row / 2) * (w / 2) + col / 2, c) : v;
+/* Output channel n of the convolution at (row, col); outside of the grid is 0. */
+static float convolve(const struct device *dev, struct tensor x, const struct tensor *coarse, int h, int w, int row,
+                      int col, const struct conv3x3 *conv, int64_t n) {
+  double sum = conv->b ? conv->b[n] : 0;
+  for (int tap = 0; tap < 9; tap++) {
+    int y = row + tap / 3 - 1, x_at = col + tap % 3 - 1;
+    if (y < 0 || y >= h || x_at < 0 || x_at >= w)
+      continue;
+    const float *in = tensor_row(x, (int64_t)y * w + x_at);
+    const float *under = coarse ? tensor_row(*coarse, (int64_t)(y / 2) * (w / 2) + x_at / 2) : NULL;
+    for (int64_t c = 0; c < x.cols; c++)
+      sum +=
+          (double)(under ? in[c] + under[c] : in[c]) * round_to_dtype(tensor_at(conv->w, n, 9 * c + tap), dev->dtype);
+  }
+  return (float)sum;
 }
 
 void ref_conv3x3(struct device *dev, struct tensor y, struct tensor x, const struct tensor *coarse, int h, int w,
                  int first_row, const struct conv3x3 *conv) {
-  for (int row = first_row; row < first_row + y.rows / w; row++) {
-    for (int col = 0; col < w; col++) {
-      for (int64_t n = 0; n < y.cols; n++) {
-        double sum = conv->b ? conv->b[n] : 0;
-        for (int64_t k = 0; k < x.cols * 9; k++)
-          sum += (double)conv_input(x, coarse, h, w, row + (int)(k % 9) / 3 - 1, col + (int)(k % 3) - 1, k / 9) *
-                 round_to_dtype(tensor_at(conv->w, n, k), dev->dtype);
-        tensor_row(y, (int64_t)(row - first_row) * w + col)[n] = (float)sum;
-      }
-    }
-  }
+  for (int64_t r = 0; r < y.rows; r++)
+    for (int64_t n = 0; n < y.cols; n++)
+      tensor_row(y, r)[n] = convolve(dev, x, coarse, h, w, first_row + (int)(r / w), (int)(r % w), conv, n);
 }
 
 void ref_deconv2x2(struct device *dev, struct tensor y, struct tensor x, int h, int w, const struct deconv2x2 *deconv,
