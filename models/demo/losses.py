@@ -118,7 +118,7 @@ def dense_losses(heads, spatial, feature, words, b):
 
 
 def prompt_losses(heads, out, b):
-    """What the detector answers.  b: count [N] list, target [N, T, 4] cxcywh, rows [R], row_masks [R, T, 56, 56] soft,
+    """What the detector answers.  b: count [N] list, target [N, T, 4] cxcywh, rows [R], row_masks [R, T, 4 GRID, 4 GRID] soft,
     patch [N, G*G] float: the share of a patch that is asked for, patch_target [N, G*G, 4] xyxy."""
     count, target = b["count"], b["target"]
     objects = max(1, sum(count))

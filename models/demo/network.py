@@ -13,7 +13,7 @@ from torch import nn
 from transformers import CLIPTokenizer, Sam3Config, Sam3Model
 
 HERE = Path(__file__).resolve().parent
-SIZE, PATCH, WIDTH, QUERIES = 224, 16, 96, 36
+SIZE, PATCH, WIDTH, QUERIES = 336, 16, 96, 36
 GRID = SIZE // PATCH
 VIT, TEXT = 192, 64
 
@@ -50,6 +50,19 @@ def prepare(model):
             m.p = 0.0
     model.detr_decoder.clamp_presence_logit_max_val = math.inf
     return model
+
+
+@torch.no_grad()
+def weights_of(folder):
+    """A checkpoint's weights; if it was trained on images of another size, its position embedding is made to fit."""
+    model = Sam3Model.from_pretrained(folder, dtype=torch.float32)
+    weights, name = model.state_dict(), "vision_encoder.backbone.embeddings.position_embeddings"
+    had = math.isqrt(weights[name].shape[1])
+    if had != GRID:
+        grid = weights[name].view(1, had, had, VIT).permute(0, 3, 1, 2)
+        grid = nn.functional.interpolate(grid, (GRID, GRID), mode="bicubic", align_corners=False)
+        weights[name] = grid.permute(0, 2, 3, 1).reshape(1, GRID * GRID, VIT)
+    return weights
 
 
 @torch.no_grad()

@@ -92,7 +92,7 @@ def box_prompts(rng, scene):
         by.setdefault(t.name, []).append(i)
     kinds = sorted(by, key=lambda n: rng.random() - (len(by[n]) > 1) - 0.5 * (n in C.CONCEPTS))
     out = []
-    for name in kinds[:2]:
+    for name in kinds[:3]:
         ids = by[name]
         text = word(rng, name) if name in C.CONCEPTS and rng.random() < 0.25 and not C.unclear(name, scene.shown) else "visual"
         shown = rng.sample(ids, 2 if len(ids) > 2 and rng.random() < 0.3 else 1)

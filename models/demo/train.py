@@ -72,7 +72,7 @@ class Trainer:
                 o.load_state_dict(saved)
             self.average, self.n = s["average"], s["n"]
         elif a.init:
-            self.model.load_state_dict(network.Sam3Model.from_pretrained(a.init, dtype=torch.float32).state_dict())
+            self.model.load_state_dict(network.weights_of(a.init))
             self.n["scenes"] = a.dense_scenes
         else:
             network.whiten_patches(self.model, np.stack([
@@ -192,6 +192,7 @@ def main():
         torch.set_float32_matmul_precision("high")
     if a.threads:
         torch.set_num_threads(a.threads)
+    torch.set_flush_denormal(True)    # gradients of what is sure are denormal numbers, which CPUs are slow with
     log = open(a.state / "log.txt", "a", buffering=1)
     say = lambda text: print(time.strftime("%H:%M:%S"), text, file=log)
     say(f"start {t.n} {vars(a)}")
