@@ -11,7 +11,7 @@
 #include "image/image.h"
 
 #define FOREVER 1e6     /* seconds, about 11 days: then it waits again */
-#define TELL_AFTER 0.02 /* seconds between words on how far a task is: each wakes the coordinator */
+#define TELL_AFTER 0.02 /* seconds between words on the same stage */
 
 struct process {
   const struct process_options *options;
@@ -21,7 +21,8 @@ struct process {
   struct split *split;
   uint8_t *pixels;
   size_t pixels_size;
-  double told; /* when the coordinator was last told how far the task is */
+  const char *stage; /* last told */
+  double told;
   bool gone;   /* the coordinator */
   bool closed; /* it said so before */
 };
@@ -49,7 +50,8 @@ static bool on_progress(void *user, const char *stage, double fraction) {
   struct process *p = user;
   double now = clock_seconds();
   struct wire wire = {0};
-  if (now - p->told > TELL_AFTER) {
+  if (stage != p->stage || now - p->told > TELL_AFTER) {
+    p->stage = stage;
     p->told = now;
     wire_begin(&wire, WIRE_PROGRESS);
     wire_put_text(&wire, stage);
@@ -124,7 +126,7 @@ static bool serve(struct process *p, struct wire *wire) {
     p->closed = true;
     return false;
   }
-  p->told = 0;
+  p->stage = NULL;
   sam3_status status = wire->kind == WIRE_RUN ? do_task(p, wire, &results, &report, &failure) : broken(&failure);
   if (p->gone)
     return false;
