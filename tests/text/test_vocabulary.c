@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "small_vocabulary.h"
 #include "text/tokenizer.h"
+#include "text/vocabulary.h"
 
 static struct sam3_error err;
 static char directory[] = "vocabulary-XXXXXX";
@@ -123,6 +124,44 @@ static void test_built_in(void **state) {
   assert_int_equal(count, 3);
   assert_int_equal(ids[1], 1929);
   tokenizer_close(tokenizer);
+}
+
+/* The bytes of a file of the demo model and a newline, which `size` does not count. */
+static char *demo_file(const char *name, size_t *size) {
+  char path[500];
+  snprintf(path, sizeof path, "%s/%s", DEMO, name);
+  FILE *file = fopen(path, "rb");
+  assert_non_null(file);
+  char *bytes = malloc(1 << 20);
+  assert_non_null(bytes);
+  *size = fread(bytes, 1, (1 << 20) - 1, file);
+  assert_int_equal(fclose(file), 0);
+  bytes[*size] = '\n';
+  return bytes;
+}
+
+/* CLIP's own files are known by their checksums and not parsed; a newline more, and they are. */
+static void test_known_files(void **state) {
+  (void)state;
+  struct source vocab_json = {"vocab.json", NULL, 0}, merges_txt = {"merges.txt", NULL, 0};
+  char *pair[2] = {demo_file("vocab.json", &vocab_json.size), demo_file("merges.txt", &merges_txt.size)};
+  vocab_json.bytes = pair[0];
+  merges_txt.bytes = pair[1];
+  struct bpe known = {0}, parsed = {0};
+  assert_int_equal(vocabulary_from_pair(vocab_json, merges_txt, &known, &err), SAM3_OK);
+  vocab_json.size++;
+  assert_int_equal(vocabulary_from_pair(vocab_json, merges_txt, &parsed, &err), SAM3_OK);
+  assert_memory_equal(&known, &parsed, offsetof(struct bpe, merges));
+  assert_int_equal(known.n_slots, parsed.n_slots);
+  assert_memory_equal(known.merges, parsed.merges, known.n_slots * sizeof *known.merges);
+  bpe_free(&parsed);
+  vocab_json.size--;
+  pair[0][1] ^= 1; /* of the same length, but damaged */
+  assert_int_equal(vocabulary_from_pair(vocab_json, merges_txt, &parsed, &err), SAM3_ERR_FORMAT);
+  bpe_free(&parsed);
+  bpe_free(&known);
+  free(pair[0]);
+  free(pair[1]);
 }
 
 static void check_refused(sam3_status status, const char *words) {
@@ -254,6 +293,7 @@ int main(void) {
       cmocka_unit_test_teardown(test_tokenizer_json, clear_directory),
       cmocka_unit_test_teardown(test_vocab_and_merges, clear_directory),
       cmocka_unit_test_teardown(test_built_in, clear_directory),
+      cmocka_unit_test(test_known_files),
       cmocka_unit_test_teardown(test_wrong_json, clear_directory),
       cmocka_unit_test_teardown(test_wrong_merges, clear_directory),
       cmocka_unit_test_teardown(test_wrong_files, clear_directory),
