@@ -10,6 +10,7 @@ enum {
   STRIPS = VL == 16 ? 8 : 16, /* strips of MR queries that pass over a block of keys while it is in cache */
   TOGETHER = 2,               /* of them share a panel of keys or values */
   MAX_DIM = AP,
+  AHEAD = 16, /* rows: a head's part of one is too short for the processor to foresee the next */
 };
 
 struct flash {
@@ -33,6 +34,8 @@ static void load_row(const struct flash *flash, struct tensor t, int64_t batch_r
   const struct attention *att = flash->att;
   const float *from = (const float *)t.data + (batch_row + row) * t.stride + first;
   int64_t dim = flash->dim;
+  for (int64_t i = 0; i < dim; i += LINE)
+    __builtin_prefetch(from + AHEAD * t.stride + i);
   if (att->rope_cos) {
     const float *cosine = att->rope_cos + place * (dim / 2), *sine = att->rope_sin + place * (dim / 2);
     for (int64_t i = 0; i < dim / 2; i++) {
@@ -79,9 +82,10 @@ static void pack_block(const struct flash *flash, int64_t pair, int64_t block) {
     int64_t cols = min64(NR, dim - p * NR);
     for (int64_t key = 0; key < keys; key++, to += NR) {
       int64_t row = panel0 * NR + key, have = row < flash->nk ? cols : 0;
+      const float *from = (const float *)att->v.data + (batch_row + row) * att->v.stride + first + p * NR;
+      __builtin_prefetch(from + AHEAD * att->v.stride);
       if (have)
-        memcpy(to, (const float *)att->v.data + (batch_row + row) * att->v.stride + first + p * NR,
-               (size_t)have * sizeof *to);
+        memcpy(to, from, (size_t)have * sizeof *to);
       for (int64_t c = have; c < NR; c++)
         to[c] = 0;
     }

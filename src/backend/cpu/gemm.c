@@ -33,6 +33,7 @@ static const struct step strassen[7] = {
 
 enum {
   MAX_MC = 108 / MR * MR, /* rows of a packed block of x: with AP columns, 108 KB of the second-level cache */
+  AHEAD = AP * NR / LINE * MR / MAX_MC + 1, /* lines of the next panel of w that each strip of a block fetches */
   SUMS_FLOATS = SCRATCH_FLOATS - MAX_MC * AP,
   SUMS_PAD = 16, /* floats that keep rows of sums from standing 4 KB apart */
 };
@@ -142,8 +143,12 @@ static void pack_x(const struct plan *plan, int64_t m0, int64_t k_step, const st
 /* ---- the product of packed blocks ---- */
 
 static inline __attribute__((always_inline)) void micro(const float *a, const float *b, int64_t k, int64_t stride,
-                                                        float *c0, enum store store0, float *c1, enum store store1) {
+                                                        float *c0, enum store store0, float *c1, enum store store1,
+                                                        const float *ahead) {
   vf sum[MR][2];
+  UNROLL
+  for (int i = 0; i < AHEAD; i++)
+    __builtin_prefetch(ahead + i * LINE, 0, 2);
   UNROLL
   for (int i = 0; i < MR; i++) {
     __builtin_prefetch(c0 + i * stride, 1);
@@ -222,11 +227,11 @@ static void block(const struct plan *plan, int64_t item, float *scratch) {
         store[t] = k_step ? step->y[t].later : step->y[t].first;
       }
       for (int64_t panel = panel0; panel < panel1; panel++) {
-        const float *w = packed_w(plan, k_step, s, panel);
+        const float *w = packed_w(plan, k_step, s, panel), *ahead = w + plan->kc * NR;
         int64_t col = (panel - panel0) * NR;
-        for (int64_t i = 0; i < mc; i += MR)
+        for (int64_t i = 0; i < mc; i += MR, ahead += AHEAD * LINE)
           micro(packed + i * AP, w, plan->kc, stride, c[0] + i * stride + col, store[0],
-                c[1] ? c[1] + i * stride + col : NULL, store[1]);
+                c[1] ? c[1] + i * stride + col : NULL, store[1], ahead);
       }
     }
   }
