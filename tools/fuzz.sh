@@ -8,20 +8,35 @@ build=build-fuzz
 [ -f $build/build.ninja ] || CC=clang meson setup -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false \
   --buildtype=debugoptimized $build
 ninja -C $build fuzzers
-passed=0 failed=0
-for target in $build/tests/fuzz/fuzz_*; do
-  [ -f "$target" ] && [ -x "$target" ] || continue
-  name=${target##*/fuzz_}
-  found=$build/found/$name grown=$build/corpus/$name
+targets=$(find $build/tests/fuzz -maxdepth 1 -name 'fuzz_*' -type f -perm -u+x | sort)
+
+fuzz() { # TARGET NAME
+  found=$build/found/$2 grown=$build/corpus/$2
   mkdir -p "$found" "$grown"
-  if "$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 -verbosity=0 \
-    -artifact_prefix="$found/" "$grown" tests/fuzz/corpus/"$name" >"$found/log" 2>&1; then
+  rm -f "$found/passed"
+  "$1" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 -verbosity=0 \
+    -artifact_prefix="$found/" "$grown" tests/fuzz/corpus/"$2" >"$found/log" 2>&1 && touch "$found/passed"
+}
+
+started=0
+for target in $targets; do # one on each core
+  fuzz "$target" "${target##*/fuzz_}" &
+  started=$((started + 1))
+  [ $((started % $(nproc))) != 0 ] || wait
+done
+wait
+
+passed=0 failed=0
+for target in $targets; do
+  name=${target##*/fuzz_}
+  log=$build/found/$name/log
+  if [ -f "$build/found/$name/passed" ]; then
     passed=$((passed + 1))
-    echo "$name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$found/log") runs, nothing found"
+    echo "$name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") runs, nothing found"
   else
     failed=$((failed + 1))
-    tail -n 40 "$found/log"
-    echo "$name: FAILED, see $found"
+    tail -n 40 "$log"
+    echo "$name: FAILED, see $build/found/$name"
   fi
 done
 echo "$passed passed, $failed failed"

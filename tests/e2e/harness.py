@@ -2,6 +2,7 @@
 
 Environment: SAM3_PROGRAM, the program; SAM3_TEST_DIR, where models are made and kept (default: a temporary folder).
 """
+import fcntl
 import json
 import os
 import subprocess
@@ -37,10 +38,12 @@ def model(name, layout="plain", dtype=None, **more):
     folder = FOLDER / "-".join([name, layout, dtype, *(f"{k}{v}" for k, v in more.items())])
     out = folder / {"lone": "weights.safetensors", "official": "sam3.pt"}.get(layout, "model")
     done = folder / "done"
-    if not done.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        make_model.make(out, presets.config(spec["preset"]), spec["seed"], layout, dtype, **more)
-        done.touch()
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)       # another test may be making it
+        if not done.exists():
+            make_model.make(out, presets.config(spec["preset"]), spec["seed"], layout, dtype, **more)
+            done.touch()
     return out
 
 
