@@ -6,7 +6,7 @@
 Scenes have seeds of their own and, every second one, backgrounds of kinds that training never shows.  Each is asked for
 what it shows (by any of its words, and in colours), for what it does not show, and for more of what an example box shows.
 Printed: presence AUROC; at score 0.5 and mask IoU 0.5 precision, recall and the mean IoU of the matched; cgF1 as in the
-SAM 3 paper; the recall of an example's other instances.
+SAM 3 paper; the recall of an example's other instances, and the precision of what an example finds.
 """
 import argparse
 import json
@@ -121,7 +121,8 @@ class Tally:
 
     def __init__(self):
         self.presence, self.ious, self.named = ([], []), [], defaultdict(lambda: [0, 0, 0])
-        self.tp = self.found = self.wanted = self.others = self.others_found = 0
+        self.tp = self.found = self.wanted = 0
+        self.like_tp = self.like_found = self.others = self.others_found = 0   # of examples
         self.image = np.zeros((2, 2), int)                                     # [thing there, something found]
         self.micro = np.zeros((10, 3))                                         # tp, fp, fn at IoU 0.5, 0.55 ... 0.95
 
@@ -140,6 +141,7 @@ class Tally:
 
     def example(self, answer, ids, given, scene):
         found = [ids[t] for _, t, v in pairs(answer["detections"], [scene.things[i] for i in ids]) if v >= 0.5]
+        self.like_tp, self.like_found = self.like_tp + len(found), self.like_found + len(answer["detections"])
         self.others += len(ids) - 1
         self.others_found += len([i for i in found if i != given])
 
@@ -149,7 +151,8 @@ class Tally:
         f1 = np.mean([2 * a / max(1, 2 * a + b + c) for a, b, c in self.micro])
         return dict(prompts=int(self.image.sum()), auroc=auroc(*self.presence), mean_iou=float(np.mean(self.ious or [0])),
                     precision=self.tp / max(1, self.found), recall=self.tp / max(1, self.wanted),
-                    cgf1=100 * f1 * mcc, pmf1=100 * f1, il_mcc=mcc, exemplar_recall=self.others_found / max(1, self.others))
+                    cgf1=100 * f1 * mcc, pmf1=100 * f1, il_mcc=mcc, exemplar_recall=self.others_found / max(1, self.others),
+                    exemplar_precision=self.like_tp / max(1, self.like_found))
 
 
 def main():

@@ -18,6 +18,7 @@ WEIGHTS = dict(cls=4.0, box=5.0, giou=2.0, presence=2.0, mask=10.0, dice=4.0, wh
                many_box=5.0, many_giou=2.0, many_dice=1.0, patch=1.0, patch_box=2.0, phrase=0.5, which=1.0, concept=1.0, part=2.0, part_box=3.0)
 FUSED = ("patch", "patch_box")    # the losses of TrainingHeads.fused
 MANY = 4                # nearest queries an object teaches beside its own
+ALPHA = 0.92, 0.55      # weight of found against not found in the classification, of prompts with and without example boxes
 
 
 class TrainingHeads(nn.Module):
@@ -118,8 +119,9 @@ def dense_losses(heads, spatial, feature, words, b):
 
 
 def prompt_losses(heads, out, b):
-    """What the detector answers.  b: count [N] list, target [N, T, 4] cxcywh, rows [R], row_masks [R, T, 4 GRID, 4 GRID] soft,
-    patch [N, G*G] float: the share of a patch that is asked for, patch_target [N, G*G, 4] xyxy."""
+    """What the detector answers.  b: given [N, K], count [N] list, target [N, T, 4] cxcywh, rows [R],
+    row_masks [R, T, 4 GRID, 4 GRID] soft, patch [N, G*G] float: the share of a patch that is asked for,
+    patch_target [N, G*G, 4] xyxy."""
     count, target = b["count"], b["target"]
     objects = max(1, sum(count))
     has = torch.tensor([float(c > 0) for c in count], device=target.device)
@@ -127,7 +129,8 @@ def prompt_losses(heads, out, b):
     d = dict(presence=F.binary_cross_entropy_with_logits(out["presence"], has.expand_as(out["presence"])) * len(out["presence"]))
     truth = torch.zeros_like(out["logits"])
     truth[one[:, 0], one[:, 1], one[:, 2]] = 1
-    d["cls"] = (focal(out["logits"], truth, 0.5) * has[None, :, None]).sum() / objects
+    alpha = torch.where(b["given"].any(1), *ALPHA)[None, :, None]
+    d["cls"] = (focal(out["logits"], truth, alpha) * has[None, :, None]).sum() / objects
     for name, m in (("", one), ("many_", many)):
         norm = objects * (1 if name == "" else MANY)
         got, want = out["boxes"][m[:, 0], m[:, 1], m[:, 2]], target[m[:, 1], m[:, 3]]

@@ -24,11 +24,11 @@ PICTURES = {
     "party": ([("cake", .22, [None] * 2), ("donut", .16, [None] * 3), ("ice cream", .18, [None] * 2), ("heart", .12, ["red", "pink", "blue"])],
               "gradient", ["cake", "donuts", "pink heart", "blue heart"], 5),
     "sea": ([("fish", .15, ["blue", "yellow", "orange", "blue"]), ("turtle", .22, [None] * 2), ("boat", .26, [None])],
-            "clouds", ["fish", "blue fish", "turtle", "boat"], 6),
+            "clouds", ["fish", "turtle", "boat"], 6),
     "desk": ([("book", .2, ["red", "blue", "green", "blue"]), ("scissors", .16, [None]), ("clock", .18, [None]), ("key", .13, [None] * 2)],
              "tiles", ["book", "blue book", "green book", "alarm clock"], 7),
     "shapes": ([("circle", .16, ["red", "blue", "green"]), ("square", .15, ["yellow", "purple"]), ("triangle", .18, ["orange", "blue"]), ("star", .17, ["yellow", "red"])],
-               "gradient", ["circle", "blue triangle", "star", "red star"], 8),
+               "gradient", ["circle", "triangle", "blue triangle", "purple square"], 8),
     "zoo": ([("elephant", .3, [None]), ("giraffe", .3, [None] * 2), ("penguin", .16, [None] * 3), ("monkey", .18, [None])],
             "land", ["giraffe", "penguins", "monkey"], 9),
 }
