@@ -82,10 +82,10 @@ static void pack_block(const struct flash *flash, int64_t pair, int64_t block) {
     int64_t cols = min64(NR, dim - p * NR);
     for (int64_t key = 0; key < keys; key++, to += NR) {
       int64_t row = panel0 * NR + key, have = row < flash->nk ? cols : 0;
-      const float *from = (const float *)att->v.data + (batch_row + row) * att->v.stride + first + p * NR;
-      __builtin_prefetch(from + AHEAD * att->v.stride);
+      const float *value = (const float *)att->v.data + (batch_row + row) * att->v.stride + first + p * NR;
+      __builtin_prefetch(value + AHEAD * att->v.stride);
       if (have)
-        memcpy(to, from, (size_t)have * sizeof *to);
+        memcpy(to, value, (size_t)have * sizeof *to);
       for (int64_t c = have; c < NR; c++)
         to[c] = 0;
     }
