@@ -302,8 +302,9 @@ static size_t normalize(const char *text, char out[MOST_BYTES + 1]) {
 
 static sam3_status say_why(const struct cutting *c, struct sam3_error *err) {
   const char *rest = c->text + c->furthest;
-  const struct word *and = look_up(rest, strlen("和"));
-  if (and&&and->kind == KIND_AND && *(rest + and->chinese_size))
+  const size_t size = strlen("和");
+  const struct word *word = strlen(rest) > size ? look_up(rest, size) : NULL;
+  if (word && word->kind == KIND_AND)
     return fail(err, SAM3_ERR_UNSUPPORTED, "\"%s\" cannot be translated: ask for each thing with a phrase of its own",
                 c->text);
   if (*rest)
