@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistr.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -51,4 +52,16 @@ sam3_status json_parse_file(const char *path, size_t max_size, json_t **out, str
   free(text);
   fclose(file);
   return status;
+}
+
+json_t *json_text(const char *text) {
+  char *copy = strdup(text);
+  if (!copy)
+    return NULL;
+  size_t size = strlen(copy);
+  for (const char *bad = copy; (bad = (const char *)u8_check((const uint8_t *)bad, size - (size_t)(bad - copy)));)
+    copy[bad - copy] = '?';
+  json_t *json = json_string(copy);
+  free(copy);
+  return json;
 }

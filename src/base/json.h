@@ -14,4 +14,8 @@ sam3_status json_parse(const char *text, size_t size, const char *name, json_t *
 /* The same from a file of at most `max_size` bytes. Also SAM3_ERR_IO, SAM3_ERR_LIMIT. */
 sam3_status json_parse_file(const char *path, size_t max_size, json_t **out, struct sam3_error *err);
 
+/* Any text as a JSON string; each byte that is not UTF-8 (of a character that a limit has cut, say) becomes "?". The
+ * caller owns it; NULL when there is no memory. */
+json_t *json_text(const char *text);
+
 #endif

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "serve/server.h"
 
@@ -61,16 +62,10 @@ static void put(struct log *log, json_t *json) {
   (void)!write(log->fd, line, n); /* a full disk must not stop the server */
 }
 
-/* As JSON, whatever bytes it has. */
-static json_t *safe(const char *text) {
-  json_t *json = json_string(text);
-  return json ? json : json_string("(not UTF-8)");
-}
-
 void log_request(struct log *log, const struct request *request, double seconds) {
-  put(log, json_pack("{s:s, s:o, s:o, s:i, s:I, s:f, s:s}", "event", "request", "method", safe(request->method), "path",
-                     safe(request->path), "status", (int)request->status, "received", (json_int_t)request->received,
-                     "ms", 1e3 * seconds, "client", request->client));
+  put(log, json_pack("{s:s, s:o, s:o, s:i, s:I, s:f, s:s}", "event", "request", "method", json_text(request->method),
+                     "path", json_text(request->path), "status", (int)request->status, "received",
+                     (json_int_t)request->received, "ms", 1e3 * seconds, "client", request->client));
 }
 
 void log_event(struct log *log, const char *level, const char *format, ...) {
@@ -79,7 +74,7 @@ void log_event(struct log *log, const char *level, const char *format, ...) {
   va_start(args, format);
   vsnprintf(text, sizeof text, format, args);
   va_end(args);
-  put(log, json_pack("{s:s, s:o}", "event", level, "message", safe(text)));
+  put(log, json_pack("{s:s, s:o}", "event", level, "message", json_text(text)));
 }
 
 void log_close(struct log *log) {

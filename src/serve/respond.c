@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "serve/server.h"
 
@@ -34,9 +35,8 @@ unsigned problem_status(enum problem problem) {
 char *problem_text(enum problem problem, const char *detail) {
   char type[64];
   snprintf(type, sizeof type, "/problems/%s", problems[problem].name);
-  json_t *known = json_string(detail); /* NULL: not UTF-8 */
   json_t *json = json_pack("{s:s, s:s, s:i, s:o}", "type", type, "title", problems[problem].title, "status",
-                           (int)problems[problem].status, "detail", known ? known : json_string("(not UTF-8)"));
+                           (int)problems[problem].status, "detail", json_text(detail));
   char *text = json_dumps(json, 0);
   json_decref(json);
   return text;

@@ -70,6 +70,8 @@ class Api(unittest.TestCase):
         english = self.document(self.server.segment([{"text": "red car"}], threshold=0))["results"][0]
         self.assertEqual([d["score"] for d in result["detections"]], [d["score"] for d in english["detections"]])
         self.problem(self.server.segment([{"text": "量子"}]), 422, "untranslatable", "量子")
+        for much in (39, 99):  # messages that end within a character
+            self.problem(self.server.segment([{"text": "a" + "量子" * much}]), 422, "untranslatable", "a量子量子")
 
     # ---- images ----
 
