@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "backend/cpu/cpu.h"
+#include "backend/ref/ref.h"
 #include "base/half.h"
 
 const char *dtype_name(sam3_dtype dtype) {
@@ -71,6 +72,12 @@ struct buffer buffer_copy(const struct buffer *from) {
   memcpy(b.block, from->block, b.size);
   b.t.data = b.block + b.first;
   return b;
+}
+
+void buffer_round(struct buffer *buffer, sam3_dtype dtype) {
+  for (int64_t r = 0; r < buffer->t.rows; r++)
+    for (int64_t c = 0; c < buffer->t.cols; c++)
+      tensor_row(buffer->t, r)[c] = round_to_dtype(tensor_row(buffer->t, r)[c], dtype);
 }
 
 void buffer_free(struct buffer *buffer) {

@@ -27,6 +27,7 @@ struct buffer {
 };
 struct buffer buffer_make(struct check *check, sam3_dtype dtype, int64_t rows, int64_t cols);
 struct buffer buffer_copy(const struct buffer *from);
+void buffer_round(struct buffer *buffer, sam3_dtype dtype); /* a matrix of floats */
 void buffer_free(struct buffer *buffer);
 float *floats_make(struct check *check, int64_t count); /* normal; free with free() */
 

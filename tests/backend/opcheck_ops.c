@@ -25,6 +25,7 @@ static void check_linear_at(struct check *check, struct linear_case shape) {
   bool bias = random_int(check, 0, 3) > 0;
   struct buffer x = buffer_make(check, SAM3_F32, shape.m, shape.k);
   struct buffer w = buffer_make(check, dtype, shape.n, shape.k);
+  buffer_round(&x, check->dev->dtype); /* devices may: now all must agree, whether they do or not */
   struct buffer r = buffer_make(check, SAM3_F32, shape.m, shape.n);
   struct buffer want = buffer_make(check, SAM3_F32, shape.m, shape.n), got = buffer_copy(&want);
   float *b = bias ? floats_make(check, shape.n) : NULL;
@@ -85,13 +86,14 @@ static void check_attention(struct check *check, int round) {
   }
   float *bias_y = floats_make(check, (int64_t)nq * grid_h * heads),
         *bias_x = floats_make(check, (int64_t)nq * grid_w * heads);
+  float sharpness = round % 7 == 6 ? 8 : 1; /* the error of a score grows with it */
   struct attention att = {.q = q.t,
                           .k = k.t,
                           .v = v.t,
                           .out = want.t,
                           .batch = batch,
                           .heads = heads,
-                          .scale = 1 / sqrtf((float)dim) * (round % 7 == 6 ? 8 : 1),
+                          .scale = 1 / sqrtf((float)dim) * sharpness,
                           .causal = kind == 1,
                           .first_query = first_query,
                           .grid_h = grid_h,
@@ -103,8 +105,9 @@ static void check_attention(struct check *check, int round) {
   check->ref->ops->attention(check->ref, &att);
   att.out = got.t;
   check->dev->ops->attention(check->dev, &att);
-  expect_equal(check, &want, &got, 3e-6, "batch %d heads %d dim %d queries %d (from %d) keys %d kind %d grid %d x %d",
-               batch, heads, dim, nq, first_query, nk, kind, grid_h, grid_w);
+  expect_equal(check, &want, &got, sharpness > 1 ? 1e-5 : 3e-6,
+               "batch %d heads %d dim %d queries %d (from %d) keys %d kind %d grid %d x %d", batch, heads, dim, nq,
+               first_query, nk, kind, grid_h, grid_w);
   buffer_free(&q);
   buffer_free(&k);
   buffer_free(&v);
