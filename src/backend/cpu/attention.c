@@ -162,7 +162,7 @@ static void attend(const struct flash *flash, struct strip *strips, int64_t coun
   vf sum[MR][2];
   for (int64_t panel = panel0; panel < panel1; panel++) {
     for (int64_t s = 0; s < count; s++) {
-      micro_sum(sum, strips[s].q, packed_keys(flash, pair, panel), flash->depth);
+      micro_sum(sum, strips[s].q, packed_keys(flash, pair, panel), flash->depth, NULL);
       micro_store(sum, scores + s * MR * AP + (panel - panel0) * NR, AP, STORE_SET);
     }
   }
@@ -177,7 +177,7 @@ static void attend(const struct flash *flash, struct strip *strips, int64_t coun
   const float *values = packed_values(flash, pair, block);
   for (int64_t p = 0; p < flash->dim_panels; p++) {
     for (int64_t s = 0; s < count; s++) {
-      micro_sum(sum, scores + s * MR * AP, values + p * keys * NR, keys);
+      micro_sum(sum, scores + s * MR * AP, values + p * keys * NR, keys, NULL);
       micro_store(sum, strips[s].out + p * NR, AP, STORE_ADD);
     }
   }

@@ -182,7 +182,7 @@ static void products(const struct conv_job *job, const float *panels, int64_t c0
       const float *w = (const float *)job->conv->prepared + weight_at(out, in, point, panel * NR, c0);
       for (int64_t i = 0; i < TILES; i += MR) {
         float *to = sums + (point * TILES + i) * stride + (panel - panel0) * NR;
-        micro_sum(sum, panels + (point * TILES + i) * AP, w, round_up(depth, STEP));
+        micro_sum(sum, panels + (point * TILES + i) * AP, w, round_up(depth, STEP), NULL);
         if (c0 == 0)
           micro_store(sum, to, stride, STORE_SET);
         else

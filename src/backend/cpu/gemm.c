@@ -33,9 +33,11 @@ static const struct step strassen[7] = {
 
 enum {
   MAX_MC = 108 / MR * MR, /* rows of a packed block of x: with AP columns, 108 KB of the second-level cache */
-  AHEAD = AP * NR / LINE * MR / MAX_MC + 1, /* lines of the next panel of w that each strip of a block fetches */
+  /* Lines of the next panel of w that a strip of a full block fetches with every STEP. */
+  AHEAD = (NR * STEP / LINE * MR + MAX_MC - 1) / MAX_MC,
   SUMS_FLOATS = SCRATCH_FLOATS - MAX_MC * AP,
-  SUMS_PAD = 16, /* floats that keep rows of sums from standing 4 KB apart */
+  SUMS_PAD = 16,           /* floats that keep rows of sums from standing 4 KB apart */
+  STREAM_FLOATS = 4 << 20, /* a y of so many is written past the caches, which would lose it before it is read */
 };
 
 struct plan {
@@ -108,9 +110,13 @@ static void pack_w_items(void *job, int64_t begin, int64_t end, int worker) {
 
 /* ---- packing of x ---- */
 
-/* Where x[row, k0] stands, and how many of `len` columns from there are in x. */
-static const float *x_at(const struct product *prod, int64_t row, int64_t k0, int64_t len, int64_t *have) {
-  *have = row < prod->m && k0 < prod->k ? min64(len, prod->k - k0) : 0;
+/* Where row i of a quarter of the block of rows from m0 on stands in step k_step, and how many of its kc columns x has.
+ */
+static const float *x_at(const struct plan *plan, int64_t m0, int64_t mc, int64_t k_step, int quarter, int64_t i,
+                         int64_t *have) {
+  const struct product *prod = plan->prod;
+  int64_t row = m0 + (quarter >> 1) * mc + i, k0 = plan->k0 + (k_step * plan->grid + (quarter & 1)) * plan->kc;
+  *have = row < prod->m && k0 < prod->k ? min64(plan->kc, prod->k - k0) : 0;
   return *have ? prod->x + row * prod->x_stride + k0 : NULL;
 }
 
@@ -129,33 +135,43 @@ static void combine(float *to, int64_t len, const float *a, int64_t a_len, const
 
 static void pack_x(const struct plan *plan, int64_t m0, int64_t k_step, const struct operand *op, int64_t mc,
                    float *to) {
-  const struct product *prod = plan->prod;
-  int64_t kc = plan->kc, k0 = plan->k0 + k_step * plan->grid * kc;
   for (int64_t i = 0; i < mc; i++) {
     int64_t a_len, b_len = 0;
-    const float *a = x_at(prod, m0 + (op->first >> 1) * mc + i, k0 + (op->first & 1) * kc, kc, &a_len), *b = NULL;
+    const float *a = x_at(plan, m0, mc, k_step, op->first, i, &a_len), *b = NULL;
     if (op->second >= 0)
-      b = x_at(prod, m0 + (op->second >> 1) * mc + i, k0 + (op->second & 1) * kc, kc, &b_len);
-    combine(to + i * AP, kc, a, a_len, b, b_len, (float)op->sign);
+      b = x_at(plan, m0, mc, k_step, op->second, i, &b_len);
+    combine(to + i * AP, plan->kc, a, a_len, b, b_len, (float)op->sign);
   }
+}
+
+/* What pack_x will read for row `turn` of the next product, those of the second operand after those of the first; for
+ * the processor to fetch: what is not there is any row. */
+static const float *next_x(const struct plan *plan, int64_t m0, int64_t mc, int64_t k_step, int s, int64_t turn) {
+  if (++s == plan->step_count)
+    s = 0, k_step++;
+  const struct operand *op = &plan->steps[s].x;
+  int quarter = turn < mc || op->second < 0 ? op->first : op->second;
+  int64_t have;
+  const float *x = x_at(plan, m0, mc, k_step, quarter, turn % mc, &have);
+  return x ? x : plan->prod->x;
 }
 
 /* ---- the product of packed blocks ---- */
 
 static inline __attribute__((always_inline)) void micro(const float *a, const float *b, int64_t k, int64_t stride,
                                                         float *c0, enum store store0, float *c1, enum store store1,
-                                                        const float *ahead) {
+                                                        const struct ahead *ahead) {
   vf sum[MR][2];
   UNROLL
-  for (int i = 0; i < AHEAD; i++)
-    __builtin_prefetch(ahead + i * LINE, 0, 2);
-  UNROLL
   for (int i = 0; i < MR; i++) {
-    __builtin_prefetch(c0 + i * stride, 1);
-    if (c1)
-      __builtin_prefetch(c1 + i * stride, 1);
+    UNROLL
+    for (int j = 0; j < NR; j += LINE) {
+      __builtin_prefetch(c0 + i * stride + j, 1);
+      if (c1)
+        __builtin_prefetch(c1 + i * stride + j, 1);
+    }
   }
-  micro_sum(sum, a, b, k);
+  micro_sum(sum, a, b, k, ahead);
   if (store0 == STORE_SET)
     micro_store(sum, c0, stride, STORE_SET);
   else if (store0 == STORE_ADD)
@@ -193,6 +209,7 @@ void V(write_row)(const struct product *prod, int64_t row, int64_t n0, int64_t c
     residual = y;
   else if (prod->residual)
     residual = prod->residual + row * prod->residual_stride + n0;
+  bool stream = prod->m * prod->n >= STREAM_FLOATS && (uintptr_t)y % sizeof(vf) == 0;
   for (int64_t c = 0; c < cols; c += VL) {
     int64_t n = cols - c;
     vf v = vload_part(sums + c, n);
@@ -201,7 +218,10 @@ void V(write_row)(const struct product *prod, int64_t row, int64_t n0, int64_t c
     v = vactivate(v, prod->act);
     if (residual)
       v += vload_part(residual + c, n);
-    vstore_part(y + c, v, n);
+    if (stream && n >= VL)
+      VSTREAM(y + c, v);
+    else
+      vstore_part(y + c, v, n);
   }
 }
 
@@ -219,6 +239,7 @@ static void block(const struct plan *plan, int64_t item, float *scratch) {
     for (int s = 0; s < plan->step_count; s++) {
       const struct step *step = &plan->steps[s];
       pack_x(plan, m0, k_step, &step->x, mc, packed);
+      int64_t turn = 0;
       float *c[2];
       enum store store[2];
       for (int t = 0; t < 2; t++) {
@@ -227,11 +248,14 @@ static void block(const struct plan *plan, int64_t item, float *scratch) {
         store[t] = k_step ? step->y[t].later : step->y[t].first;
       }
       for (int64_t panel = panel0; panel < panel1; panel++) {
-        const float *w = packed_w(plan, k_step, s, panel), *ahead = w + plan->kc * NR;
+        const float *w = packed_w(plan, k_step, s, panel);
+        struct ahead ahead = {w + plan->kc * NR, NULL, AHEAD};
         int64_t col = (panel - panel0) * NR;
-        for (int64_t i = 0; i < mc; i += MR, ahead += AHEAD * LINE)
+        for (int64_t i = 0; i < mc; i += MR, ahead.b += plan->kc / STEP * AHEAD * LINE) {
+          ahead.a = next_x(plan, m0, mc, k_step, s, turn++);
           micro(packed + i * AP, w, plan->kc, stride, c[0] + i * stride + col, store[0],
-                c[1] ? c[1] + i * stride + col : NULL, store[1], ahead);
+                c[1] ? c[1] + i * stride + col : NULL, store[1], &ahead);
+        }
       }
     }
   }
@@ -248,6 +272,7 @@ static void block_items(void *job, int64_t begin, int64_t end, int worker) {
   const struct plan *plan = job;
   for (int64_t i = begin; i < end; i++)
     block(plan, i, cpu_scratch(plan->cpu, worker));
+  VFENCE();
 }
 
 /* ---- the whole ---- */

@@ -33,16 +33,30 @@ static inline __attribute__((always_inline)) void micro_step(vf sum[MR][2], cons
   VUSE(b1);
 }
 
+/* What is fetched into the second-level cache meanwhile, little by little: a burst would hold up the loads. With every
+ * STEP of p, `lines` (a constant) lines from `b` on, and STEP floats from `a` on. */
+struct ahead {
+  const float *b, *a;
+  int lines;
+};
+
 /* sum[i][j] over p < k of a[i * AP + p] * b[p * NR + j]; k is a multiple of STEP (who packs fills up with zeros), since
- * a second loop for the rest costs a tenth of the time even where it is not run. */
-static inline __attribute__((always_inline)) void micro_sum(vf sum[MR][2], const float *a, const float *b, int64_t k) {
+ * a second loop for the rest costs a tenth of the time even where it is not run. `ahead` may be NULL. */
+static inline __attribute__((always_inline)) void micro_sum(vf sum[MR][2], const float *a, const float *b, int64_t k,
+                                                            const struct ahead *ahead) {
   UNROLL
   for (int i = 0; i < MR; i++)
     sum[i][0] = sum[i][1] = (vf){0};
-  for (int64_t n = k / STEP; n > 0; n--, a += STEP, b += STEP * NR) {
+  for (int64_t p0 = 0; p0 < k; p0 += STEP) {
     UNROLL
     for (int p = 0; p < STEP; p++)
-      micro_step(sum, a + p, b + p * NR);
+      micro_step(sum, a + p0 + p, b + (p0 + p) * NR);
+    if (!ahead)
+      continue;
+    __builtin_prefetch(ahead->a + p0, 0, 2);
+    UNROLL
+    for (int i = 0; i < ahead->lines; i++)
+      __builtin_prefetch(ahead->b + (p0 / STEP * ahead->lines + i) * LINE, 0, 2);
   }
 }
 
@@ -100,10 +114,11 @@ static inline vf vactivate(vf v, enum activation act) {
   return v;
 }
 
-/* 2^x for x <= 0; below -126 it is 2^-126, NaN stays. 2^(x - round(x)) by a polynomial, the rest into the exponent. */
+/* 2^x for x <= 0, NaN stays: 2^(x - round(x)) by a polynomial, the rest into the exponent. Below -100 it is 2^-100, for
+ * products with less may be subnormal, and these take a hundred times as long. */
 static inline vf vexp2(vf x) {
   const vf magic = vset(0x1.8p23f); /* adding it leaves the rounded integer in the low bits */
-  x = vmax(x, vset(-126.0f));
+  x = vmax(x, vset(-100.0f));
   vf shifted = x + magic;
   vf f = x - (shifted - magic);
   vf p = f * 0.00132764719f + 0.00967554151f;

@@ -70,6 +70,22 @@ static inline vf vmin(vf a, vf b) {
   return VMIN(a, b);
 }
 
+/* Stores past the caches, to an address aligned as a vector is; VFENCE() before other threads may read it. */
+#if VL == 16 && defined(__AVX512F__)
+#define VSTREAM(p, v) _mm512_stream_ps(p, v)
+#elif VL == 8 && defined(__AVX__)
+#define VSTREAM(p, v) _mm256_stream_ps(p, v)
+#elif VL == 4 && defined(__SSE__)
+#define VSTREAM(p, v) _mm_stream_ps(p, v)
+#else
+#define VSTREAM(p, v) vstore(p, v)
+#endif
+#if defined(__SSE__)
+#define VFENCE() _mm_sfence()
+#else
+#define VFENCE() ((void)0)
+#endif
+
 /* v with lane i and lane i ^ n exchanged, for n of 1, 2, 4 and 8. */
 #define VSHUFFLE __builtin_shufflevector
 #if VL == 4
