@@ -70,11 +70,9 @@ static json_int_t memory_bytes(const char *key) {
 
 sam3_status sam3_devices_describe(char **json, struct sam3_error *err) {
   char name[256] = "unknown";
-  const struct cpu_variant *variant = NULL;
   read_field("/proc/cpuinfo", "model name", name, sizeof name);
-  int n = cpu_variants(&variant, 1);
   json_t *root = json_pack("{s[{ss ss so so ss sI sI}]}", "devices", "device", "cpu", "name", name, "cores", cores(),
-                           "instructions", instructions(), "kernels", n > 0 ? variant->name : "ref", "memory",
+                           "instructions", instructions(), "kernels", cpu_variant_for(SAM3_F32)->name, "memory",
                            memory_bytes("MemTotal"), "memory_available", memory_bytes("MemAvailable"));
   *json = root ? json_dumps(root, JSON_COMPACT) : NULL;
   json_decref(root);

@@ -155,8 +155,6 @@ judged:;
   buffer_free(got);
 }
 
-/* ---- program ---- */
-
 static struct device *open_or_exit(const char *name, sam3_dtype dtype, const struct cpu_variant *variant) {
   struct device *dev;
   struct sam3_error err;
@@ -169,17 +167,19 @@ static struct device *open_or_exit(const char *name, sam3_dtype dtype, const str
   return dev;
 }
 
-/* All dtypes on one device and variant; the other dtypes concern products alone. */
+/* All dtypes on one device and variant; dtypes other than the variant's own concern products alone. */
 static void check_device(const char *name, const struct cpu_variant *variant, const char *only, uint64_t seed,
                          struct check *total) {
   static const sam3_dtype dtypes[] = {SAM3_F32, SAM3_BF16, SAM3_F16};
   for (int i = 0; i < 3; i++) {
+    if (variant->dtype != SAM3_F32 && variant->dtype != dtypes[i])
+      continue;
     char label[128];
-    snprintf(label, sizeof label, "%s/%s/%s", name, variant ? variant->name : "-", dtype_name(dtypes[i]));
-    struct check check = {.ref = open_or_exit("ref", SAM3_F32, NULL), .device = label};
+    snprintf(label, sizeof label, "%s/%s/%s", name, variant->name, dtype_name(dtypes[i]));
+    struct check check = {.ref = open_or_exit("ref", SAM3_F32, NULL), .device = label, .own_dtype = variant->dtype};
     check.dev = open_or_exit(name, dtypes[i], variant);
     check.ref->dtype = check.dev->dtype; /* rounds weights as the device does */
-    if (i == 0 || only) {
+    if (dtypes[i] == variant->dtype || only) {
       check_all(&check, only, seed);
     } else {
       check_all(&check, "linear", seed);
@@ -192,6 +192,8 @@ static void check_device(const char *name, const struct cpu_variant *variant, co
     device_close(check.ref);
   }
 }
+
+/* ---- program ---- */
 
 int main(int argc, char **argv) {
   static const struct option options[] = {{"device", required_argument, 0, 'd'}, {"seed", required_argument, 0, 's'},
@@ -224,14 +226,14 @@ int main(int argc, char **argv) {
     }
   }
   struct check total = {0};
-  const struct cpu_variant *variants[8];
-  int variant_count = cpu_variants(variants, 8);
+  const struct cpu_variant *variants[CPU_VARIANTS];
+  int variant_count = cpu_variants(variants);
   for (char *name = strtok(devices, ","); name; name = strtok(NULL, ",")) {
     for (int v = 0; v < variant_count; v++) {
       if (only_variant ? strcmp(only_variant, variants[v]->name) != 0 : bench && v > 0)
         continue;
       if (bench) {
-        struct device *dev = open_or_exit(name, SAM3_F32, variants[v]);
+        struct device *dev = open_or_exit(name, variants[v]->dtype, variants[v]);
         bench_all(dev, only);
         device_close(dev);
       } else {

@@ -7,7 +7,8 @@
 /* What a check needs: two devices, a random stream, and where failures are counted. */
 struct check {
   struct device *ref, *dev;
-  const char *device; /* for messages: name and variant */
+  const char *device;   /* for messages: name and variant */
+  sam3_dtype own_dtype; /* of the variant: SAM3_BF16 rounds activations, too */
   const char *op;
   uint64_t seed, state; /* of the case in hand */
   int cases, failures;

@@ -6,9 +6,11 @@
 #include "backend/cpu/kernels.h"
 
 enum {
-  MAX_KEYS = AP,              /* keys in a block: a strip of MR queries' scores stays in the first-level cache */
-  STRIPS = VL == 16 ? 8 : 16, /* strips of MR queries that pass over a block of keys while it is in cache */
-  TOGETHER = 2,               /* of them share a panel of keys or values */
+  MAX_KEYS = AP, /* keys in a block: a strip of MR queries' scores stays in the first-level cache */
+  STRIPS = MR == 32   ? 4
+           : VL == 16 ? 8
+                      : 16, /* of MR queries that pass over a block of keys while it is in cache */
+  TOGETHER = 2,             /* of them share a panel of keys or values */
   MAX_DIM = AP,
   AHEAD = 16, /* rows: a head's part of one is too short for the processor to foresee the next */
 };
@@ -17,7 +19,7 @@ struct flash {
   const struct attention *att;
   struct cpu_device *cpu;
   int64_t nq, nk, dim;
-  int64_t depth;        /* dim, filled up with zeros for the micro-kernel */
+  int64_t depth;        /* dim, packed, filled up with zeros for the micro-kernel */
   int64_t dim_panels;   /* panels of NR columns of v */
   int64_t key_panels;   /* panels of NR keys */
   int64_t block_panels; /* of them in a block */
@@ -28,7 +30,7 @@ struct flash {
 };
 
 /* Row `row` of q or k, `dim` columns from `first`, turned as place `place` of the rotary table says and times `factor`;
- * zeros up to `depth`. */
+ * packed, with zeros up to `depth`. `to` has room for MAX_DIM floats. */
 static void load_row(const struct flash *flash, struct tensor t, int64_t batch_row, int64_t row, int64_t place,
                      int64_t first, float factor, float *to) {
   const struct attention *att = flash->att;
@@ -47,16 +49,21 @@ static void load_row(const struct flash *flash, struct tensor t, int64_t batch_r
     for (int64_t i = 0; i < dim; i++)
       to[i] = from[i] * factor;
   }
+#ifdef PAIRS
+  pack_row(to, to, dim, flash->depth);
+#else
   for (int64_t i = dim; i < flash->depth; i++)
     to[i] = 0;
+#endif
 }
 
-/* Keys: panels [depth][NR]. Values: for each block, dim_panels panels [keys of the block][NR]. */
+/* Keys: panels [depth][NR]. Values: for each block, dim_panels panels [keys of the block, packed][NR]. */
 static float *packed_keys(const struct flash *flash, int64_t pair, int64_t panel) {
   return flash->cpu->shared + (pair - flash->first_head) * flash->packed_floats + panel * NR * flash->depth;
 }
 static float *packed_values(const struct flash *flash, int64_t pair, int64_t block) {
-  return packed_keys(flash, pair, flash->key_panels) + block * flash->block_panels * NR * flash->dim_panels * NR;
+  return packed_keys(flash, pair, flash->key_panels) +
+         block * flash->block_panels * NR / PACKED * flash->dim_panels * NR;
 }
 
 static void pack_block(const struct flash *flash, int64_t pair, int64_t block) {
@@ -76,18 +83,25 @@ static void pack_block(const struct flash *flash, int64_t pair, int64_t block) {
     }
     V(pack_columns)(packed_keys(flash, pair, panel), from, flash->depth);
   }
-  int64_t keys = (panel1 - panel0) * NR;
   float *to = packed_values(flash, pair, block);
   for (int64_t p = 0; p < flash->dim_panels; p++) {
-    int64_t cols = min64(NR, dim - p * NR);
-    for (int64_t key = 0; key < keys; key++, to += NR) {
-      int64_t row = panel0 * NR + key, have = row < flash->nk ? cols : 0;
-      const float *value = (const float *)att->v.data + (batch_row + row) * att->v.stride + first + p * NR;
-      __builtin_prefetch(value + AHEAD * att->v.stride);
-      if (have)
-        memcpy(to, value, (size_t)have * sizeof *to);
-      for (int64_t c = have; c < NR; c++)
-        to[c] = 0;
+    const float *values = (const float *)att->v.data + batch_row * att->v.stride + first + p * NR;
+    for (int64_t key = panel0 * NR; key < panel1 * NR; key += PACKED, to += NR) {
+      vf v[PACKED][2];
+      for (int64_t i = 0; i < PACKED; i++) {
+        int64_t have = key + i < flash->nk ? dim - p * NR : 0;
+        const float *value = have ? values + (key + i) * att->v.stride : values;
+        __builtin_prefetch(value + AHEAD * att->v.stride);
+        v[i][0] = vload_part(value, have);
+        v[i][1] = vload_part(value + VL, have - VL);
+      }
+#ifdef PAIRS
+      vstore(to, vpair_rows(v[0][0], v[1][0]));
+      vstore(to + VL, vpair_rows(v[0][1], v[1][1]));
+#else
+      vstore(to, v[0][0]);
+      vstore(to + VL, v[0][1]);
+#endif
     }
   }
 }
@@ -124,8 +138,8 @@ struct strip {
   float max[MR], sum[MR];
 };
 
-/* Turns the scores of one query against a block of keys, of which it sees `seen`, into weights, and rescales what it
- * has gathered when the maximum has grown. */
+/* Turns the scores of one query against a block of keys, of which it sees `seen`, into packed weights, and rescales
+ * what it has gathered when the maximum has grown. */
 static void softmax_row(struct strip *strip, int64_t i, float *scores, int64_t keys, int64_t seen, int64_t out_cols) {
   for (int64_t j = seen > 0 ? seen : 0; j < keys; j++)
     scores[j] = -INFINITY;
@@ -137,8 +151,12 @@ static void softmax_row(struct strip *strip, int64_t i, float *scores, int64_t k
   vf max = vmax_all(vmax(m0, m1)), sum0 = {0}, sum1 = {0};
   for (int64_t j = 0; j < keys; j += NR) {
     vf p0 = vexp2(vload(scores + j) - max), p1 = vexp2(vload(scores + j + VL) - max);
+#ifdef PAIRS
+    vstore(scores + j / 2, vpair(p0, p1));
+#else
     vstore(scores + j, p0);
     vstore(scores + j + VL, p1);
+#endif
     sum0 += p0;
     sum1 += p1;
   }
@@ -159,12 +177,10 @@ static void attend(const struct flash *flash, struct strip *strips, int64_t coun
   const struct attention *att = flash->att;
   int64_t panel0 = block * flash->block_panels, panel1 = min64(panel0 + flash->block_panels, flash->key_panels);
   int64_t key0 = panel0 * NR, have = min64(panel1 * NR, flash->nk) - key0, keys = (panel1 - panel0) * NR;
-  vf sum[MR][2];
   for (int64_t panel = panel0; panel < panel1; panel++) {
-    for (int64_t s = 0; s < count; s++) {
-      micro_sum(sum, strips[s].q, packed_keys(flash, pair, panel), flash->depth, NULL);
-      micro_store(sum, scores + s * MR * AP + (panel - panel0) * NR, AP, STORE_SET);
-    }
+    for (int64_t s = 0; s < count; s++)
+      micro_tile(strips[s].q, packed_keys(flash, pair, panel), flash->depth,
+                 scores + s * MR * AP + (panel - panel0) * NR, AP, STORE_SET, NULL);
   }
   for (int64_t r = 0; r < count * MR; r++) {
     float *row = scores + r * AP;
@@ -176,10 +192,9 @@ static void attend(const struct flash *flash, struct strip *strips, int64_t coun
   }
   const float *values = packed_values(flash, pair, block);
   for (int64_t p = 0; p < flash->dim_panels; p++) {
-    for (int64_t s = 0; s < count; s++) {
-      micro_sum(sum, scores + s * MR * AP, values + p * keys * NR, keys, NULL);
-      micro_store(sum, strips[s].out + p * NR, AP, STORE_ADD);
-    }
+    for (int64_t s = 0; s < count; s++)
+      micro_tile(scores + s * MR * AP, values + p * keys / PACKED * NR, keys / PACKED, strips[s].out + p * NR, AP,
+                 STORE_ADD, NULL);
   }
 }
 
@@ -221,9 +236,11 @@ static void query_block(const struct flash *flash, int64_t pair, int64_t index, 
 
 static void query_items(void *job, int64_t begin, int64_t end, int worker) {
   const struct flash *flash = job;
+  micro_begin();
   for (int64_t i = begin; i < end; i++)
     query_block(flash, flash->first_head + i / flash->query_blocks, i % flash->query_blocks,
                 cpu_scratch(flash->cpu, worker));
+  micro_end();
 }
 
 void V(attention)(struct device *dev, const struct attention *att) {
@@ -234,14 +251,14 @@ void V(attention)(struct device *dev, const struct attention *att) {
                         .dim = att->q.cols / att->heads};
   if (flash.nq == 0)
     return;
-  flash.depth = round_up(flash.dim, STEP);
+  flash.depth = round_up(div_up(flash.dim, PACKED), STEP);
   flash.dim_panels = div_up(flash.dim, NR);
   flash.key_panels = div_up(flash.nk, NR);
   flash.blocks = div_up(flash.key_panels, MAX_KEYS / NR);
   flash.block_panels = div_up(flash.key_panels, flash.blocks);
   flash.blocks = div_up(flash.key_panels, flash.block_panels);
   flash.query_blocks = div_up(flash.nq, STRIPS * MR);
-  flash.packed_floats = flash.key_panels * NR * (flash.depth + flash.dim_panels * NR);
+  flash.packed_floats = flash.key_panels * NR * (flash.depth + flash.dim_panels * NR / PACKED);
   int64_t pairs = (int64_t)att->batch * att->heads, at_once = SHARED_FLOATS / flash.packed_floats;
   if (flash.dim > MAX_DIM || at_once == 0) {
     ref_ops.attention(dev, att);

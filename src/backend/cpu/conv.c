@@ -176,17 +176,13 @@ static void output_tile(const struct conv_job *job, int64_t tile, int64_t slot, 
 static void products(const struct conv_job *job, const float *panels, int64_t c0, int64_t depth, int64_t panel0,
                      int64_t panel1, float *sums, int64_t stride) {
   int64_t out = job->y.cols, in = job->x.cols;
-  vf sum[MR][2];
   for (int64_t point = 0; point < POINTS; point++) {
     for (int64_t panel = panel0; panel < panel1; panel++) {
       const float *w = (const float *)job->conv->prepared + weight_at(out, in, point, panel * NR, c0);
       for (int64_t i = 0; i < TILES; i += MR) {
         float *to = sums + (point * TILES + i) * stride + (panel - panel0) * NR;
-        micro_sum(sum, panels + (point * TILES + i) * AP, w, round_up(depth, STEP), NULL);
-        if (c0 == 0)
-          micro_store(sum, to, stride, STORE_SET);
-        else
-          micro_store(sum, to, stride, STORE_ADD);
+        micro_tile(panels + (point * TILES + i) * AP, w, round_up(depth, STEP), to, stride,
+                   c0 == 0 ? STORE_SET : STORE_ADD, NULL);
       }
     }
   }

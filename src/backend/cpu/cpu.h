@@ -10,11 +10,8 @@ struct cpu_device {
   struct device device;
   struct device_ops ops;
   struct pool *pool;
-  void (*own_linear)(struct device *, struct tensor, struct tensor, const struct linear *, enum activation,
-                     const struct tensor *); /* where linear is oneDNN's */
-  bool failed;                               /* an operator did; sync() says so */
-  float *shared;                             /* SHARED_FLOATS: packed weights, or packed keys and values */
-  float *scratch;                            /* SCRATCH_FLOATS for each worker */
+  float *shared;  /* SHARED_FLOATS: packed weights, or packed keys and values */
+  float *scratch; /* SCRATCH_FLOATS for each worker */
 };
 
 enum {
@@ -33,11 +30,16 @@ static inline float *cpu_scratch(const struct cpu_device *cpu, int worker) {
 /* The kernels for one instruction set. */
 struct cpu_variant {
   const char *name;                     /* "avx2" */
+  sam3_dtype dtype;                     /* SAM3_BF16: of products and attention; else all is computed in f32 */
   void (*install)(struct device_ops *); /* replaces the operators that it has */
 };
 
-/* The variants that this CPU can run, best first, at most `capacity`; returns how many. */
-int cpu_variants(const struct cpu_variant **list, int capacity);
+/* The variants that this CPU can run, of each dtype the best first; returns how many. */
+enum { CPU_VARIANTS = 6 };
+int cpu_variants(const struct cpu_variant *have[CPU_VARIANTS]);
+
+/* The best for this dtype; where there is none, the best in f32. */
+const struct cpu_variant *cpu_variant_for(sam3_dtype dtype);
 
 /* Opens "cpu", "cpu:N" or "cpu:A-B" for device_open; the second forces a variant. */
 sam3_status cpu_open(const char *name, sam3_dtype dtype, struct device **dev, struct sam3_error *err);

@@ -32,10 +32,13 @@ static const struct step strassen[7] = {
 };
 
 enum {
-  MAX_MC = 108 / MR * MR, /* rows of a packed block of x: with AP columns, 108 KB of the second-level cache */
+  /* Rows of a packed block of x: with AP columns, 108 KB of the second-level cache. Tiles go through a panel of w so
+   * fast that it must serve more rows. */
+  MAX_MC = MR == 32 ? 384 : 108 / MR * MR,
   /* Lines of the next panel of w that a strip of a full block fetches with every STEP. */
   AHEAD = (NR * STEP / LINE * MR + MAX_MC - 1) / MAX_MC,
   SUMS_FLOATS = SCRATCH_FLOATS - MAX_MC * AP,
+  MAX_COLUMN = 3584,       /* floats of a packed column of w, all steps together: so many columns have room at a time */
   SUMS_PAD = 16,           /* floats that keep rows of sums from standing 4 KB apart */
   STREAM_FLOATS = 4 << 20, /* a y of so many is written past the caches, which would lose it before it is read */
 };
@@ -45,8 +48,8 @@ struct plan {
   struct cpu_device *cpu;
   const struct step *steps;
   int grid, step_count;
-  int64_t kc;           /* k of one quarter */
-  int64_t k0, k_steps;  /* the range of k in hand: from k0, k_steps steps of grid * kc */
+  int64_t kc;           /* k of one quarter, packed */
+  int64_t k0, k_steps;  /* the range of k in hand: from k0, k_steps steps of grid * kc, packed */
   int64_t n0, nc;       /* the range of columns in hand: from n0, grid * nc (nc a multiple of NR) */
   int64_t mc, m_blocks; /* rows of a quarter, blocks of grid * mc rows */
   int64_t n_parts;      /* each block's columns are cut into so many parts, for more workers than blocks */
@@ -69,19 +72,35 @@ const float *V(w_row)(const struct product *prod, sam3_dtype round, int64_t row,
   return buffer;
 }
 
+/* Row n of a quarter of w in step k_step, packed as kc floats: in `buffer` unless it can be read in place. */
+static const float *w_at(const struct plan *plan, int64_t n, int64_t k_step, int quarter, float *buffer) {
+  const struct product *prod = plan->prod;
+  int64_t row = n + (quarter & 1) * plan->nc;
+  int64_t k0 = plan->k0 + (k_step * plan->grid + (quarter >> 1)) * plan->kc * PACKED, len = plan->kc * PACKED;
+#ifdef PAIRS
+  if (prod->w.dtype == SAM3_BF16 && row < prod->n && k0 + len <= prod->k) {
+    memcpy(buffer, (const uint16_t *)prod->w.data + row * prod->w.stride + k0, (size_t)len * sizeof(uint16_t));
+    return buffer;
+  }
+  float values[AP * PACKED];
+  pack_row(buffer, V(w_row)(prod, SAM3_F32, row, k0, len, values), len, plan->kc);
+  return buffer;
+#else
+  return V(w_row)(prod, plan->cpu->device.dtype, row, k0, len, buffer);
+#endif
+}
+
 /* One panel of NR columns for one step and one product in it. */
 static void pack_w(const struct plan *plan, int64_t k_step, const struct operand *op, int64_t panel, float *to) {
   float rows[NR][AP], other[AP];
   const float *from[NR];
-  int64_t kc = plan->kc, k0 = plan->k0 + k_step * plan->grid * kc;
-  sam3_dtype round = plan->cpu->device.dtype;
+  int64_t kc = plan->kc;
   for (int j = 0; j < NR; j++) {
     int64_t n = plan->n0 + panel * NR + j;
-    from[j] = V(w_row)(plan->prod, round, n + (op->first & 1) * plan->nc, k0 + (op->first >> 1) * kc, kc, rows[j]);
+    from[j] = w_at(plan, n, k_step, op->first, rows[j]);
     if (op->second < 0)
       continue;
-    const float *second =
-        V(w_row)(plan->prod, round, n + (op->second & 1) * plan->nc, k0 + (op->second >> 1) * kc, kc, other);
+    const float *second = w_at(plan, n, k_step, op->second, other);
     float sign = (float)op->sign;
     for (int64_t p = 0; p < kc; p++)
       rows[j][p] = from[j][p] + sign * second[p];
@@ -110,16 +129,17 @@ static void pack_w_items(void *job, int64_t begin, int64_t end, int worker) {
 
 /* ---- packing of x ---- */
 
-/* Where row i of a quarter of the block of rows from m0 on stands in step k_step, and how many of its kc columns x has.
- */
+/* Where row i of a quarter of the block of rows from m0 on stands in step k_step, and how many of its columns x has. */
 static const float *x_at(const struct plan *plan, int64_t m0, int64_t mc, int64_t k_step, int quarter, int64_t i,
                          int64_t *have) {
   const struct product *prod = plan->prod;
-  int64_t row = m0 + (quarter >> 1) * mc + i, k0 = plan->k0 + (k_step * plan->grid + (quarter & 1)) * plan->kc;
-  *have = row < prod->m && k0 < prod->k ? min64(plan->kc, prod->k - k0) : 0;
-  return *have ? prod->x + row * prod->x_stride + k0 : NULL;
+  int64_t row = m0 + (quarter >> 1) * mc + i;
+  int64_t k0 = plan->k0 + (k_step * plan->grid + (quarter & 1)) * plan->kc * PACKED;
+  *have = row < prod->m && k0 < prod->k ? min64(plan->kc * PACKED, prod->k - k0) : 0;
+  return *have ? prod->x + row * prod->x_stride + k0 : prod->x;
 }
 
+#ifndef PAIRS
 /* to[p] = a[p] + sign * b[p]; what lies beyond a or b is 0. */
 static void combine(float *to, int64_t len, const float *a, int64_t a_len, const float *b, int64_t b_len, float sign) {
   int64_t both = min64(a_len, b_len), p = 0;
@@ -132,15 +152,20 @@ static void combine(float *to, int64_t len, const float *a, int64_t a_len, const
   for (; p < len; p++)
     to[p] = 0;
 }
+#endif
 
 static void pack_x(const struct plan *plan, int64_t m0, int64_t k_step, const struct operand *op, int64_t mc,
                    float *to) {
   for (int64_t i = 0; i < mc; i++) {
-    int64_t a_len, b_len = 0;
-    const float *a = x_at(plan, m0, mc, k_step, op->first, i, &a_len), *b = NULL;
-    if (op->second >= 0)
-      b = x_at(plan, m0, mc, k_step, op->second, i, &b_len);
+    int64_t a_len;
+    const float *a = x_at(plan, m0, mc, k_step, op->first, i, &a_len);
+#ifdef PAIRS
+    pack_row(to + i * AP, a, a_len, plan->kc);
+#else
+    int64_t b_len = 0;
+    const float *b = op->second < 0 ? NULL : x_at(plan, m0, mc, k_step, op->second, i, &b_len);
     combine(to + i * AP, plan->kc, a, a_len, b, b_len, (float)op->sign);
+#endif
   }
 }
 
@@ -152,8 +177,7 @@ static const float *next_x(const struct plan *plan, int64_t m0, int64_t mc, int6
   const struct operand *op = &plan->steps[s].x;
   int quarter = turn < mc || op->second < 0 ? op->first : op->second;
   int64_t have;
-  const float *x = x_at(plan, m0, mc, k_step, quarter, turn % mc, &have);
-  return x ? x : plan->prod->x;
+  return x_at(plan, m0, mc, k_step, quarter, turn % mc, &have);
 }
 
 /* ---- the product of packed blocks ---- */
@@ -161,7 +185,6 @@ static const float *next_x(const struct plan *plan, int64_t m0, int64_t mc, int6
 static inline __attribute__((always_inline)) void micro(const float *a, const float *b, int64_t k, int64_t stride,
                                                         float *c0, enum store store0, float *c1, enum store store1,
                                                         const struct ahead *ahead) {
-  vf sum[MR][2];
   UNROLL
   for (int i = 0; i < MR; i++) {
     UNROLL
@@ -171,6 +194,11 @@ static inline __attribute__((always_inline)) void micro(const float *a, const fl
         __builtin_prefetch(c1 + i * stride + j, 1);
     }
   }
+#ifdef PAIRS
+  micro_tile(a, b, k, c0, stride, store0, ahead);
+  (void)c1, (void)store1;
+#else
+  vf sum[MR][2];
   micro_sum(sum, a, b, k, ahead);
   if (store0 == STORE_SET)
     micro_store(sum, c0, stride, STORE_SET);
@@ -186,6 +214,7 @@ static inline __attribute__((always_inline)) void micro(const float *a, const fl
     micro_store(sum, c1, stride, STORE_ADD);
   else
     micro_store(sum, c1, stride, STORE_SUB);
+#endif
 }
 
 /* Rows of sums of the block in hand: quarters side by side, so that a row of sums is a row of y. */
@@ -270,15 +299,17 @@ static void block(const struct plan *plan, int64_t item, float *scratch) {
 
 static void block_items(void *job, int64_t begin, int64_t end, int worker) {
   const struct plan *plan = job;
+  micro_begin();
   for (int64_t i = begin; i < end; i++)
     block(plan, i, cpu_scratch(plan->cpu, worker));
+  micro_end();
   VFENCE();
 }
 
 /* ---- the whole ---- */
 
 static bool strassen_pays(const struct product *prod, int threads) {
-  return prod->m >= (int64_t)threads * 2 * MAX_MC && prod->n >= 2 * 8 * NR && prod->k >= 256;
+  return PACKED == 1 && prod->m >= (int64_t)threads * 2 * MAX_MC && prod->n >= 2 * 8 * NR && prod->k >= 256;
 }
 
 void V(product)(struct cpu_device *cpu, const struct product *prod) {
@@ -294,8 +325,8 @@ void V(product)(struct cpu_device *cpu, const struct product *prod) {
     plan.steps = strassen, plan.grid = 2, plan.step_count = 7;
   int64_t grid = plan.grid;
 
-  int64_t k_steps = div_up(prod->k, grid * AP);
-  plan.kc = round_up(div_up(prod->k, grid * k_steps), STEP);
+  int64_t k_packed = div_up(prod->k, PACKED), k_steps = div_up(k_packed, grid * AP);
+  plan.kc = round_up(div_up(k_packed, grid * k_steps), STEP);
 
   /* Rows: blocks of equal height, as many for each worker. */
   int64_t rounds = div_up(prod->m, threads * grid * MAX_MC);
@@ -308,7 +339,7 @@ void V(product)(struct cpu_device *cpu, const struct product *prod) {
   int64_t per_col = plan.step_count * plan.kc; /* packed floats for each column of a quarter and step */
   int64_t steps_at_once = k_steps;
   if (prod->act == ACT_NONE)
-    steps_at_once = min64(k_steps, div_up(k_steps, div_up(prod->k, 2048)));
+    steps_at_once = min64(k_steps, div_up(k_steps, div_up(per_col * k_steps, grid * MAX_COLUMN)));
   most_cols = min64(most_cols, SHARED_FLOATS / (per_col * steps_at_once) / NR * NR * grid);
   int64_t n_units = div_up(prod->n, grid * NR), n_chunks = div_up(n_units, most_cols / (grid * NR));
 
@@ -318,7 +349,7 @@ void V(product)(struct cpu_device *cpu, const struct product *prod) {
     plan.nc = (unit1 - unit0) * NR;
     plan.n_parts = plan.m_blocks >= threads ? 1 : min64(div_up(threads, plan.m_blocks), panels(&plan));
     for (int64_t step = 0; step < k_steps; step += plan.k_steps) {
-      plan.k0 = step * grid * plan.kc;
+      plan.k0 = step * grid * plan.kc * PACKED;
       plan.k_steps = min64(steps_at_once, k_steps - step);
       plan.first_k = step == 0;
       int64_t pieces = plan.k_steps * plan.step_count * panels(&plan);

@@ -130,7 +130,7 @@ static inline vf vload_part(const float *p, int64_t n) {
   if (n >= VL)
     return vload(p);
   vf v = {0};
-  for (int i = 0; i < n; i++)
+  for (int i = 0; i < n; i++) /* none when n < 0 */
     v[i] = p[i];
   return v;
 }
