@@ -32,9 +32,10 @@ static const struct step strassen[7] = {
 };
 
 enum {
-  /* Rows of a packed block of x: with AP columns, 108 KB of the second-level cache. Tiles go through a panel of w so
-   * fast that it must serve more rows. */
-  MAX_MC = MR == 32 ? 384 : 108 / MR * MR,
+  /* A packed block of x: rows and columns, 108 KB of the second-level cache. Tiles go through a panel of w so fast that
+   * it must serve more rows, and a strip and a panel must leave room for each other in the first-level cache. */
+  MAX_MC = MR == 32 ? 192 : 108 / MR * MR,
+  MAX_KC = MR == 32 ? AP / 2 : AP,
   /* Lines of the next panel of w that a strip of a full block fetches with every STEP. */
   AHEAD = (NR * STEP / LINE * MR + MAX_MC - 1) / MAX_MC,
   SUMS_FLOATS = SCRATCH_FLOATS - MAX_MC * AP,
@@ -325,7 +326,7 @@ void V(product)(struct cpu_device *cpu, const struct product *prod) {
     plan.steps = strassen, plan.grid = 2, plan.step_count = 7;
   int64_t grid = plan.grid;
 
-  int64_t k_packed = div_up(prod->k, PACKED), k_steps = div_up(k_packed, grid * AP);
+  int64_t k_packed = div_up(prod->k, PACKED), k_steps = div_up(k_packed, grid * MAX_KC);
   plan.kc = round_up(div_up(k_packed, grid * k_steps), STEP);
 
   /* Rows: blocks of equal height, as many for each worker. */
