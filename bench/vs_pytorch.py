@@ -2,6 +2,7 @@
 """sam3 beside PyTorch: full-size model with random weights, one image, one phrase, f32, the same cores, in turns.
 
   bench/vs_pytorch.py --program build/src/cli/sam3 [--pairs 3] [--threads N] [--model DIR] [--image FILE] [--json FILE]
+                      [--dtype bf16] [--peer-dtype bf16]
 
 Each pair is one run of `sam3 bench` (one run that does not count, then one that does) and then one of transformers'
 Sam3Model (attention "sdpa", its fastest on CPUs) in this process, which has run once before the first pair. Both have
@@ -32,12 +33,15 @@ class Torch:
     PARTS = {"vision": "vision_encoder.backbone", "neck": "vision_encoder.neck", "text": "text_encoder",
              "fusion": "detr_encoder", "decoder": "detr_decoder", "masks": "mask_decoder"}
 
-    def __init__(self, folder, threads):
+    def __init__(self, folder, threads, dtype="f32"):
         import torch
 
         import network
         torch.set_num_threads(threads)
         self.torch, self.network = torch, network.Network(folder)
+        if dtype == "bf16":
+            self.network.model.bfloat16()
+        self.dtype = self.network.model.dtype
         self.versions = {"torch": torch.__version__, "transformers": __import__("transformers").__version__}
         self.milliseconds = {}
         for part, module in self.PARTS.items():
@@ -65,7 +69,7 @@ class Torch:
         mask = (self.torch.arange(self.network.context) < len(tokens)).long()[None]
         self.milliseconds.clear()
         clock = [time.perf_counter()]
-        vision = self.network.model.vision_encoder(self.network.pixels(image))
+        vision = self.network.model.vision_encoder(self.network.pixels(image).to(self.dtype))
         clock.append(time.perf_counter())
         self.prompt(vision, ids, mask, height, width)
         clock.append(time.perf_counter())
@@ -122,7 +126,8 @@ def main():
     ap.add_argument("--image", type=Path, default=ROOT / "tests" / "e2e" / "images" / "street.jpg")
     ap.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     ap.add_argument("--pairs", type=int, default=3)
-    ap.add_argument("--dtype", default="f32", help="of sam3; PyTorch stays at f32")
+    ap.add_argument("--dtype", default="f32", choices=["f32", "bf16"], help="of sam3")
+    ap.add_argument("--peer-dtype", default="f32", choices=["f32", "bf16"], help="of PyTorch")
     ap.add_argument("--json", type=Path, help="the whole report")
     ap.add_argument("--require", nargs=2, type=float, metavar=("FIRST", "FURTHER"),
                     help="fail unless the median ratios are at most these")
@@ -138,7 +143,7 @@ def main():
     device = f"cpu:{cores[0]}-{cores[-1]}" if len(cores) > 1 else f"cpu:{cores[0]}"
 
     import images
-    peer, image = Torch(a.model, a.threads), images.read(a.image)
+    peer, image = Torch(a.model, a.threads, a.peer_dtype), images.read(a.image)
     peer.run(image)
     pairs = []
     for i in range(a.pairs):
@@ -147,7 +152,7 @@ def main():
         print(f"pair {i + 1}: sam3 {first(ours) / 1e3:.2f} + {further(ours) / 1e3:.2f} s, "
               f"PyTorch {first(theirs) / 1e3:.2f} + {further(theirs) / 1e3:.2f} s", flush=True)
     ratio = {name: statistics.median(of(x) / of(y) for x, y in pairs) for name, of in (("first", first), ("further", further))}
-    result = {"model": a.model.name, "image": a.image.name, "threads": a.threads, "dtype": a.dtype, **peer.versions,
+    result = {"model": a.model.name, "image": a.image.name, "threads": a.threads, "dtype": a.dtype, "peer_dtype": a.peer_dtype, **peer.versions,
               "pairs": pairs, "ratio": ratio}
     report(result)
     if a.json:
