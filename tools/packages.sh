@@ -13,13 +13,12 @@ build='make gcc libc6-dev meson ninja-build pkg-config libfreetype-dev libjansso
   libmicrohttpd-dev libspng-dev libsqlite3-dev libunistring-dev libwebp-dev libyaml-dev
   python3 zlib1g-dev'
 # Used when the distribution has it. (Ubuntu's chromium is a snap.)
-optional='libdnnl-dev'
 optional_web='chromium fonts-wqy-microhei'
 test='libcmocka-dev python3 python3-numpy'
 web='nodejs npm'
 tools='git clang clang-format python3-venv'
 
-list=
+list= optional=
 [ "${1-}" = --list ] && list=yes && shift
 [ $# -gt 0 ] || set -- build
 wanted=
@@ -30,7 +29,7 @@ for group; do
   web)
     # Node.js of another origin has npm within it, and cannot stand beside Debian's.
     command -v npm >/dev/null || wanted="$wanted $web"
-    optional="$optional $optional_web"
+    optional=$optional_web
     ;;
   tools) wanted="$wanted $tools" ;;
   *)

@@ -42,9 +42,9 @@ static void check_linear_at(struct check *check, struct linear_case shape) {
 
 static void check_linear(struct check *check, int round) {
   static const struct linear_case fixed[] = {
-      {1, 1, 1},      {1, 1024, 300}, {2, 33, 257},    {3, 64, 64},     {7, 17, 31},
-      {8, 256, 256},  {9, 100, 1030}, {32, 96, 512},   {33, 200, 65},   {100, 1, 300},
-      {196, 64, 384}, {13, 1500, 8},  {440, 264, 257}, {450, 520, 300}, {45, 70, 9000},
+      {1, 1, 1},       {1, 1024, 300},  {2, 33, 257},   {3, 64, 64},   {7, 17, 31},     {8, 256, 256},
+      {9, 100, 1030},  {32, 96, 512},   {33, 200, 65},  {100, 1, 300}, {196, 64, 384},  {13, 1500, 8},
+      {440, 264, 257}, {450, 520, 300}, {45, 70, 9000}, {513, 33, 50}, {600, 64, 1100}, {520, 40, 4000},
   };
   int count = (int)(sizeof fixed / sizeof *fixed);
   check_linear_at(check, round < count ? fixed[round]

@@ -32,7 +32,7 @@ static bool has_avx512(void) {
 extern const struct cpu_variant cpu_variant_avx512bf16;
 #endif
 #ifdef CPU_AMX
-extern const struct cpu_variant cpu_variant_amx;
+extern const struct cpu_variant cpu_variant_amx, cpu_variant_amxbf16;
 
 /* Linux gives a process the tile registers when it asks for them: Documentation/arch/x86/xstate.rst. */
 static bool has_amx(void) {
@@ -47,6 +47,11 @@ int cpu_variants(const struct cpu_variant *have[CPU_VARIANTS]) {
   int count = 0;
 #ifdef CPU_X86
   __builtin_cpu_init();
+#ifdef CPU_AMX
+  bool amx = has_amx();
+  if (amx)
+    have[count++] = &cpu_variant_amx;
+#endif
   if (has_avx512())
     have[count++] = &cpu_variant_avx512;
   if (has_avx2())
@@ -58,8 +63,8 @@ int cpu_variants(const struct cpu_variant *have[CPU_VARIANTS]) {
     have[count++] = &cpu_variant_wide;
 #endif
 #ifdef CPU_AMX
-  if (has_amx())
-    have[count++] = &cpu_variant_amx;
+  if (amx)
+    have[count++] = &cpu_variant_amxbf16;
 #endif
 #ifdef CPU_BF16
   if (has_avx512() && __builtin_cpu_supports("avx512bf16"))

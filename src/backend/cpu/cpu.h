@@ -35,7 +35,7 @@ struct cpu_variant {
 };
 
 /* The variants that this CPU can run, of each dtype the best first; returns how many. */
-enum { CPU_VARIANTS = 6 };
+enum { CPU_VARIANTS = 7 };
 int cpu_variants(const struct cpu_variant *have[CPU_VARIANTS]);
 
 /* The best for this dtype; where there is none, the best in f32. */

@@ -32,12 +32,18 @@ static const struct step strassen[7] = {
 };
 
 enum {
-  /* A packed block of x: rows and columns, 108 KB of the second-level cache. Tiles go through a panel of w so fast that
-   * it must serve more rows, and a strip and a panel must leave room for each other in the first-level cache. */
-  MAX_MC = MR == 32 ? 192 : 108 / MR * MR,
-  MAX_KC = MR == 32 ? AP / 2 : AP,
+/* A packed block of x has so many rows and columns at most. 108 KB leave the second-level cache to the sums; tiles go
+ * through a panel of w so fast that it must serve more rows, and a strip and a panel must both fit the first-level
+ * cache. */
+#if defined(__AMX_BF16__)
+  MAX_MC = 192,
+  MAX_KC = PARTS == 3 ? 48 : 128,
+#else
+  MAX_MC = 108 / MR * MR,
+  MAX_KC = AP,
+#endif
   /* Lines of the next panel of w that a strip of a full block fetches with every STEP. */
-  AHEAD = (NR * STEP / LINE * MR + MAX_MC - 1) / MAX_MC,
+  AHEAD = (NR * PARTS * STEP / LINE * MR + MAX_MC - 1) / MAX_MC,
   SUMS_FLOATS = SCRATCH_FLOATS - MAX_MC * AP,
   MAX_COLUMN = 3584,       /* floats of a packed column of w, all steps together: so many columns have room at a time */
   SUMS_PAD = 16,           /* floats that keep rows of sums from standing 4 KB apart */
@@ -73,18 +79,18 @@ const float *V(w_row)(const struct product *prod, sam3_dtype round, int64_t row,
   return buffer;
 }
 
-/* Row n of a quarter of w in step k_step, packed as kc floats: in `buffer` unless it can be read in place. */
+/* Row n of a quarter of w in step k_step, packed: in `buffer` unless it can be read in place. */
 static const float *w_at(const struct plan *plan, int64_t n, int64_t k_step, int quarter, float *buffer) {
   const struct product *prod = plan->prod;
   int64_t row = n + (quarter & 1) * plan->nc;
   int64_t k0 = plan->k0 + (k_step * plan->grid + (quarter >> 1)) * plan->kc * PACKED, len = plan->kc * PACKED;
 #ifdef PAIRS
-  if (prod->w.dtype == SAM3_BF16 && row < prod->n && k0 + len <= prod->k) {
+  if (PARTS == 1 && prod->w.dtype == SAM3_BF16 && row < prod->n && k0 + len <= prod->k) {
     memcpy(buffer, (const uint16_t *)prod->w.data + row * prod->w.stride + k0, (size_t)len * sizeof(uint16_t));
     return buffer;
   }
   float values[AP * PACKED];
-  pack_row(buffer, V(w_row)(prod, SAM3_F32, row, k0, len, values), len, plan->kc);
+  pack_row(buffer, V(w_row)(prod, plan->cpu->device.dtype, row, k0, len, values), len, plan->kc);
   return buffer;
 #else
   return V(w_row)(prod, plan->cpu->device.dtype, row, k0, len, buffer);
@@ -107,7 +113,7 @@ static void pack_w(const struct plan *plan, int64_t k_step, const struct operand
       rows[j][p] = from[j][p] + sign * second[p];
     from[j] = rows[j];
   }
-  V(pack_columns)(to, from, kc);
+  V(pack_columns)(to, from, kc * PARTS);
 }
 
 static int64_t panels(const struct plan *plan) {
@@ -115,7 +121,7 @@ static int64_t panels(const struct plan *plan) {
 }
 
 static float *packed_w(const struct plan *plan, int64_t k_step, int64_t step, int64_t panel) {
-  return plan->cpu->shared + ((k_step * plan->step_count + step) * panels(plan) + panel) * plan->kc * NR;
+  return plan->cpu->shared + ((k_step * plan->step_count + step) * panels(plan) + panel) * plan->kc * PARTS * NR;
 }
 
 static void pack_w_items(void *job, int64_t begin, int64_t end, int worker) {
@@ -279,7 +285,7 @@ static void block(const struct plan *plan, int64_t item, float *scratch) {
       }
       for (int64_t panel = panel0; panel < panel1; panel++) {
         const float *w = packed_w(plan, k_step, s, panel);
-        struct ahead ahead = {w + plan->kc * NR, NULL, AHEAD};
+        struct ahead ahead = {w + plan->kc * PARTS * NR, NULL, AHEAD};
         int64_t col = (panel - panel0) * NR;
         for (int64_t i = 0; i < mc; i += MR, ahead.b += plan->kc / STEP * AHEAD * LINE) {
           ahead.a = next_x(plan, m0, mc, k_step, s, turn++);
@@ -316,10 +322,17 @@ static bool strassen_pays(const struct product *prod, int threads) {
 void V(product)(struct cpu_device *cpu, const struct product *prod) {
   if (prod->m == 0 || prod->n == 0)
     return;
+#if PARTS == 3
+  if (prod->m < 512) { /* packing w costs more than tiles gain */
+    product_avx512(cpu, prod);
+    return;
+  }
+#else
   if (prod->m <= FEW_ROWS) {
     V(product_few_rows)(cpu, prod);
     return;
   }
+#endif
   struct plan plan = {.prod = prod, .cpu = cpu, .steps = classical, .grid = 1, .step_count = 1};
   int threads = cpu->device.threads;
   if (strassen_pays(prod, threads))
@@ -337,7 +350,7 @@ void V(product)(struct cpu_device *cpu, const struct product *prod) {
   /* Columns: as many at a time as the sums of a block have room for; and as many steps over k as packed w has. Only a
    * product without activation can be written in several goes over k. */
   int64_t most_cols = (SUMS_FLOATS / (grid * plan.mc) - SUMS_PAD) / (grid * NR) * (grid * NR);
-  int64_t per_col = plan.step_count * plan.kc; /* packed floats for each column of a quarter and step */
+  int64_t per_col = plan.step_count * plan.kc * PARTS; /* packed floats for each column of a quarter and step */
   int64_t steps_at_once = k_steps;
   if (prod->act == ACT_NONE)
     steps_at_once = min64(k_steps, div_up(k_steps, div_up(per_col * k_steps, grid * MAX_COLUMN)));

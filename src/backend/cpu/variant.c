@@ -17,10 +17,12 @@ static void install(struct device_ops *ops) {
 #endif
   ops->linear = V(linear);
   ops->deconv2x2 = V(deconv2x2);
+#if PARTS == 1
   ops->attention = V(attention);
   ops->measure_peak = V(measure_peak);
+#endif
 }
 
 extern const struct cpu_variant V(cpu_variant);
 const struct cpu_variant V(cpu_variant) = {
-    .name = VARIANT_STRING(VARIANT), .dtype = PACKED == 2 ? SAM3_BF16 : SAM3_F32, .install = install};
+    .name = VARIANT_STRING(VARIANT), .dtype = PACKED > PARTS ? SAM3_BF16 : SAM3_F32, .install = install};
