@@ -124,12 +124,13 @@ static float *packed_w(const struct plan *plan, int64_t k_step, int64_t step, in
   return plan->cpu->shared + ((k_step * plan->step_count + step) * panels(plan) + panel) * plan->kc * PARTS * NR;
 }
 
+/* Everything for one panel in turn: its rows of w lie pages apart, and stay in cache meanwhile. */
 static void pack_w_items(void *job, int64_t begin, int64_t end, int worker) {
   const struct plan *plan = job;
   (void)worker;
   for (int64_t i = begin; i < end; i++) {
-    int64_t panel = i % panels(plan), step = i / panels(plan) % plan->step_count;
-    int64_t k_step = i / panels(plan) / plan->step_count;
+    int64_t step = i % plan->step_count, k_step = i / plan->step_count % plan->k_steps;
+    int64_t panel = i / plan->step_count / plan->k_steps;
     pack_w(plan, k_step, &plan->steps[step].w, panel, packed_w(plan, k_step, step, panel));
   }
 }

@@ -45,13 +45,17 @@ struct ahead {
   int lines;
 };
 
-static inline __attribute__((always_inline)) void fetch_ahead(const struct ahead *ahead, int64_t p) {
+/* Part `part` of `parts` of what belongs to the STEP from p on. */
+static inline __attribute__((always_inline)) void fetch_ahead(const struct ahead *ahead, int64_t p, int part,
+                                                              int parts) {
   if (!ahead)
     return;
-  __builtin_prefetch(ahead->a + p, 0, 2);
+  if (part == 0)
+    __builtin_prefetch(ahead->a + p, 0, 2);
+  const float *b = ahead->b + p / STEP * ahead->lines * LINE;
   UNROLL
-  for (int i = 0; i < ahead->lines; i++)
-    __builtin_prefetch(ahead->b + (p / STEP * ahead->lines + i) * LINE, 0, 2);
+  for (int i = ahead->lines * part / parts; i < ahead->lines * (part + 1) / parts; i++)
+    __builtin_prefetch(b + i * LINE, 0, 2);
 }
 
 #if defined(__AMX_BF16__)
@@ -94,21 +98,27 @@ static inline __attribute__((always_inline)) void micro_tile(const float *a, con
 #if PARTS == 3
     load_b(b + (2 * k + p) * NR);
     multiply_tiles(); /* first part by third */
+    fetch_ahead(ahead, p, 0, 6);
     load_b(b + (k + p) * NR);
     multiply_tiles();
+    fetch_ahead(ahead, p, 1, 6);
     load_b(b + p * NR);
     multiply_tiles();
+    fetch_ahead(ahead, p, 2, 6);
     load_a(a + 2 * k + p);
     multiply_tiles(); /* third by first */
+    fetch_ahead(ahead, p, 3, 6);
     load_a(a + k + p);
     multiply_tiles();
+    fetch_ahead(ahead, p, 4, 6);
     load_b(b + (k + p) * NR);
     multiply_tiles(); /* second by second */
+    fetch_ahead(ahead, p, 5, 6);
 #else
     load_b(b + p * NR);
     multiply_tiles();
+    fetch_ahead(ahead, p, 0, 1);
 #endif
-    fetch_ahead(ahead, p);
   }
   _tile_stored(0, c, stride * 4);
   _tile_stored(1, c + 16, stride * 4);
@@ -165,7 +175,7 @@ static inline __attribute__((always_inline)) void micro_sum(vf sum[MR][2], const
     UNROLL
     for (int p = 0; p < STEP; p++)
       micro_step(sum, a + p0 + p, b + (p0 + p) * NR);
-    fetch_ahead(ahead, p0);
+    fetch_ahead(ahead, p0, 0, 1);
   }
 }
 
