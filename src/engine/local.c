@@ -86,8 +86,8 @@ static sam3_status run_task(struct local *local, const struct task *task, struct
   if (task->image) {
     local->begin = 0;
     local->size = weight / all;
-    next_stage(local, stage_constant("resize"));
-    TRY(sam3_encode(local->session, task->image, *slot, err));
+    next_stage(local, stage_constant(task->square ? "vision" : "resize"));
+    TRY(session_encode(local->session, task->image, task->square, *slot, err));
     local->report->encoded = true;
   }
   local->begin = all > 0 ? weight / all : 0;
@@ -157,6 +157,7 @@ sam3_status local_open(sam3_model *model, const struct runner_options *options, 
     return status;
   }
   struct sam3_memory memory = sam3_session_memory(local->session);
+  local->base.side = model->network.config.vision.image;
   local->base.slots = slots_in(options->cache_bytes, memory.features);
   local->base.weights = memory.weights;
   local->base.memory = local->session_bytes = memory.prepared + memory.activations + memory.workspace;

@@ -1,7 +1,6 @@
 /* Tasks in a worker process: the worker's end. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -19,8 +18,7 @@ struct process {
   sam3_model *model;
   struct runner *runner;
   struct split *split;
-  uint8_t *pixels;
-  size_t pixels_size;
+  uint8_t *square;   /* of the file */
   const char *stage; /* last told */
   double told;
   bool gone;   /* the coordinator */
@@ -64,15 +62,17 @@ static bool on_progress(void *user, const char *stage, double fraction) {
   return received == WIRE_NOTHING;
 }
 
-static sam3_status map_pixels(struct process *p, size_t size, struct sam3_error *err) {
-  if (size == p->pixels_size)
-    return SAM3_OK;
-  if (p->pixels)
-    munmap(p->pixels, p->pixels_size);
-  void *pixels = mmap(NULL, size, PROT_READ, MAP_SHARED, p->file, 0);
-  p->pixels = pixels == MAP_FAILED ? NULL : pixels;
-  p->pixels_size = p->pixels ? size : 0;
-  return p->pixels ? SAM3_OK : fail_memory(err, size, "the pixels of an image");
+static size_t square_size(const struct process *p) {
+  return (size_t)p->runner->side * (size_t)p->runner->side * 3;
+}
+
+/* The square of the image in hand, in the file that the coordinator has filled, or behind the task. */
+static const uint8_t *find_square(struct process *p, struct wire *wire) {
+  if (p->file < 0)
+    return wire_get(wire, square_size(p));
+  if (!p->square)
+    p->square = mem_map_shared(p->file, square_size(p));
+  return p->square;
 }
 
 static sam3_status do_task(struct process *p, struct wire *wire, struct sam3_results **results,
@@ -83,21 +83,18 @@ static sam3_status do_task(struct process *p, struct wire *wire, struct sam3_res
   task.slot = (int)wire_get_u64(wire);
   image.width = (int)wire_get_u64(wire);
   image.height = (int)wire_get_u64(wire);
-  uint64_t size = wire_get_u64(wire);
   task.threshold = (float)wire_get_f64(wire);
   struct sam3_prompt *prompts = wire_get_prompts(wire, &task.n_prompts);
   task.prompts = prompts;
-  const uint8_t *came = image.width && p->file < 0 ? wire_get(wire, size) : NULL;
-  if (!prompts || wire->failed || task.slot < 0 || task.slot >= (task.split ? MAX_SLOTS : p->runner->slots) ||
-      (task.split && !p->split) || image.width < 0 || image.height < 0 ||
-      (image.width && (uint64_t)image.width * (uint64_t)image.height * 3 + IMAGE_PADDING > size)) {
-    prompts_free(prompts, task.n_prompts);
-    return broken(err);
-  }
-  sam3_status status = image.width && !came ? map_pixels(p, size, err) : SAM3_OK;
-  image.pixels = came ? (uint8_t *)came : p->pixels;
+  task.square = image.width ? find_square(p, wire) : NULL;
   task.image = image.width ? &image : NULL;
-  if (status == SAM3_OK)
+  sam3_status status;
+  if (!prompts || wire->failed || task.slot < 0 || task.slot >= (task.split ? MAX_SLOTS : p->runner->slots) ||
+      (task.split && !p->split) || image.width < 0 || image.height < 0 || !image.width != !image.height)
+    status = broken(err);
+  else if (task.image && !task.square)
+    status = fail_memory(err, square_size(p), "the pixels of an image");
+  else
     status = p->runner->ops->run(p->runner, &task, results, report, err);
   prompts_free(prompts, task.n_prompts);
   return status;
@@ -182,6 +179,7 @@ static sam3_status greet(struct process *p, struct wire *wire, struct sam3_error
   struct wire ready;
   wire_begin(&ready, WIRE_READY);
   wire_put_u64(&ready, (uint64_t)p->runner->slots);
+  wire_put_u64(&ready, (uint64_t)p->runner->side);
   wire_put_u64(&ready, p->runner->memory);
   wire_put_u64(&ready, p->runner->weights);
   wire_put_u64(&ready, p->runner->split.activations);
@@ -210,12 +208,12 @@ sam3_status process_serve(int socket, const struct process_options *options, str
   wire_free(&wire);
   if (p.split) /* others may wait for this rank in a task that the coordinator did not live to send here */
     split_break(p.split, SAM3_ERR_DEVICE, "the coordinator is gone");
+  if (p.square)
+    mem_free_pages(p.square, square_size(&p));
   if (p.runner)
     p.runner->ops->close(p.runner);
   split_free(p.split);
   sam3_model_close(p.model);
-  if (p.pixels)
-    munmap(p.pixels, p.pixels_size);
   if (p.file >= 0)
     close(p.file);
   return status;

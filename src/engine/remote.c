@@ -1,5 +1,5 @@
-/* Tasks in a worker process: the coordinator's end. Pixels lie in a file in memory that both have mapped, or travel
- * with the task. */
+/* Tasks in a worker process: the coordinator's end. It makes the square of an image that the network takes, in a file
+ * in memory that both have mapped, or to travel with the task: of a photograph that is a small part. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -18,17 +18,19 @@
 #include "engine/endpoint.h"
 #include "engine/wire.h"
 #include "image/image.h"
+#include "image/resize.h"
 
 extern char **environ;
 
 #define SILENCE 120.0  /* seconds without a word after which a worker that has work is taken for dead */
+#define MAX_SIDE 16384 /* of a square: more than any model has */
 #define LOOK_AGAIN 0.1 /* seconds between looks at whether the task is cancelled */
 
 struct remote {
   struct runner base;
   struct endpoint end;
-  uint8_t *pixels; /* of the file */
-  size_t pixels_size;
+  uint8_t *square; /* of the file, or of the heap */
+  size_t square_size;
 };
 
 /* ---------------------------------------------------------------------------- a process of our own */
@@ -116,11 +118,12 @@ static sam3_status greet(struct remote *r, const struct runner_options *options,
     status = lost(r, err);
   if (status == SAM3_OK && wire.kind == WIRE_READY) {
     r->base.slots = (int)wire_get_u64(&wire);
+    r->base.side = (int)wire_get_u64(&wire);
     r->base.memory = wire_get_u64(&wire);
     r->base.weights = wire_get_u64(&wire);
     r->base.split.activations = wire_get_u64(&wire);
     r->base.split.features = wire_get_u64(&wire);
-    if (wire.failed || r->base.slots < 1 || r->base.slots > MAX_SLOTS)
+    if (wire.failed || r->base.slots < 1 || r->base.slots > MAX_SLOTS || r->base.side < 1 || r->base.side > MAX_SIDE)
       status = lost(r, err);
   } else if (status == SAM3_OK) {
     struct task_report report;
@@ -139,43 +142,46 @@ static sam3_status greet(struct remote *r, const struct runner_options *options,
 
 /* ---------------------------------------------------------------------------------------- a task */
 
-static size_t bytes_of(const sam3_image *image) {
-  return (size_t)image->width * (size_t)image->height * 3 + IMAGE_PADDING;
+/* Memory for the square: made when the first image comes. */
+static sam3_status take_square(struct remote *r, struct sam3_error *err) {
+  if (r->square)
+    return SAM3_OK;
+  const size_t size = (size_t)r->base.side * (size_t)r->base.side * 3;
+  if (r->end.file < 0)
+    r->square = mem_alloc(size);
+  else if (ftruncate(r->end.file, (off_t)size) == 0)
+    r->square = mem_map_shared(r->end.file, size);
+  r->square_size = r->square ? size : 0;
+  return r->square ? SAM3_OK : fail_memory(err, size, "the pixels of an image");
 }
 
-static sam3_status share_pixels(struct remote *r, const sam3_image *image, struct sam3_error *err) {
-  size_t size = bytes_of(image);
-  if (size > r->pixels_size) {
-    if (r->pixels)
-      munmap(r->pixels, r->pixels_size);
-    r->pixels = NULL;
-    r->pixels_size = 0;
-    void *pixels = MAP_FAILED;
-    if (ftruncate(r->end.file, (off_t)size) == 0)
-      pixels = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, r->end.file, 0);
-    if (pixels == MAP_FAILED)
-      return fail_memory(err, size, "the pixels of an image");
-    r->pixels = pixels;
-    r->pixels_size = size;
-  }
-  memcpy(r->pixels, image->pixels, size);
+static void free_square(struct remote *r) {
+  if (r->end.file < 0)
+    free(r->square);
+  else
+    mem_free_pages(r->square, r->square_size);
+}
+
+static sam3_status make_square(struct remote *r, const struct task *task, double *seconds, struct sam3_error *err) {
+  double begin = clock_seconds();
+  TRY(take_square(r, err));
+  TRY(resize_square(task->image, r->base.side, r->square, err));
+  *seconds = clock_seconds() - begin;
   return SAM3_OK;
 }
 
 static bool send_task(struct remote *r, const struct task *task) {
-  const bool travel = task->image && r->end.file < 0;
   struct wire wire;
   wire_begin(&wire, WIRE_RUN);
   wire_put_u64(&wire, task->split);
   wire_put_u64(&wire, (uint64_t)task->slot);
   wire_put_u64(&wire, task->image ? (uint64_t)task->image->width : 0);
   wire_put_u64(&wire, task->image ? (uint64_t)task->image->height : 0);
-  wire_put_u64(&wire, travel ? bytes_of(task->image) : r->pixels_size);
   wire_put_f64(&wire, (double)task->threshold);
   wire_put_prompts(&wire, task->prompts, task->n_prompts);
-  if (travel) {
-    wire.tail = task->image->pixels;
-    wire.tail_size = bytes_of(task->image);
+  if (task->image && r->end.file < 0) {
+    wire.tail = r->square;
+    wire.tail_size = r->square_size;
   }
   bool sent = wire_send(r->end.socket, &wire, -1);
   wire_free(&wire);
@@ -230,13 +236,16 @@ static sam3_status remote_run(struct runner *runner, const struct task *task, st
   struct wire wire = {0};
   *results = NULL;
   *report = (struct task_report){0};
-  if (task->image && r->end.file >= 0)
-    TRY(share_pixels(r, task->image, err));
+  double resized = 0;
+  if (task->image)
+    TRY(make_square(r, task, &resized, err));
   if (!send_task(r, task) || !await_answer(r, task, &wire)) {
     wire_free(&wire);
     return lost(r, err);
   }
   wire_get_report(&wire, report);
+  if (task->image)
+    stage_add(report->stages, stage_constant("resize"), 1, resized);
   sam3_status status = SAM3_OK;
   if (wire.kind == WIRE_DONE) {
     *results = wire_get_results(&wire);
@@ -277,9 +286,8 @@ static void remote_close(struct runner *runner) {
   struct remote *r = (struct remote *)runner;
   if (!r->base.lost && !r->end.child)
     send_word(r, WIRE_CLOSE);
+  free_square(r);
   endpoint_close(&r->end);
-  if (r->pixels)
-    munmap(r->pixels, r->pixels_size);
   free(r);
 }
 

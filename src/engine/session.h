@@ -64,6 +64,11 @@ void session_rehearse(struct run *r, struct image_features *image, struct tensor
 sam3_status session_measure(sam3_session *session, struct group *group, size_t *own, size_t *shared,
                             struct sam3_error *err);
 
+/* As sam3_encode(), for features of this session. `square`, if not NULL, is the image as resize_square() makes it for
+ * the model, and of `image` the size alone is read. */
+sam3_status session_encode(sam3_session *session, const sam3_image *image, const uint8_t *square,
+                           sam3_features *features, struct sam3_error *err);
+
 /* A call on features of a split is one of all its ranks, from session_enter() to session_leave(). An error of one is an
  * error of all: session_leave() tells the others of `status`, or returns theirs. For other features both do nothing. */
 void session_enter(sam3_session *session, const sam3_features *features);

@@ -13,6 +13,7 @@ struct task {
   bool split;
   int slot;
   const sam3_image *image; /* to be encoded into the slot first; NULL: it is there */
+  const uint8_t *square;   /* the image as the network takes it; NULL: whoever encodes it resizes it */
   const struct sam3_prompt *prompts;
   size_t n_prompts;
   float threshold;
@@ -33,6 +34,7 @@ struct runner {
   const struct runner_ops *ops;
   int slots;
   int process; /* its id; 0: this one */
+  int side;    /* of the square that the network takes an image as, in pixels */
   uint64_t memory, weights;
   struct split_size split; /* what a split over runner_options.ranks needs */
   bool lost;               /* the process is gone: run() failed for that, not for the task */

@@ -277,8 +277,8 @@ static void do_part(struct worker *w) {
     task.progress = NULL;
   }
   sam3_status status = w->runner->ops->run(w->runner, &task, &results, &report, &err);
-  if (w->runner->lost)
-    split_break(gang->team->split, status, err.message); /* the others do not wait for it */
+  if (w->runner->lost || status == SAM3_ERR_MEMORY) /* perhaps before it met the others: they do not wait for it */
+    split_break(gang->team->split, status, err.message);
 
   pthread_mutex_lock(&engine->lock);
   w->called = false;
