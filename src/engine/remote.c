@@ -19,11 +19,11 @@
 #include "engine/wire.h"
 #include "image/image.h"
 #include "image/resize.h"
+#include "model/config.h"
 
 extern char **environ;
 
 #define SILENCE 120.0  /* seconds without a word after which a worker that has work is taken for dead */
-#define MAX_SIDE 16384 /* of a square: more than any model has */
 #define LOOK_AGAIN 0.1 /* seconds between looks at whether the task is cancelled */
 
 struct remote {
@@ -123,7 +123,8 @@ static sam3_status greet(struct remote *r, const struct runner_options *options,
     r->base.weights = wire_get_u64(&wire);
     r->base.split.activations = wire_get_u64(&wire);
     r->base.split.features = wire_get_u64(&wire);
-    if (wire.failed || r->base.slots < 1 || r->base.slots > MAX_SLOTS || r->base.side < 1 || r->base.side > MAX_SIDE)
+    if (wire.failed || r->base.slots < 1 || r->base.slots > MAX_SLOTS || r->base.side < 1 ||
+        r->base.side > CONFIG_MAX_IMAGE)
       status = lost(r, err);
   } else if (status == SAM3_OK) {
     struct task_report report;

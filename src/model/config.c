@@ -16,7 +16,6 @@
 #define MAX_FILE (1 << 20)
 #define MAX_WIDTH 16384
 #define MAX_MLP 65536
-#define MAX_IMAGE 8192
 #define MAX_PATCH 512
 #define MAX_WINDOW 1024
 #define MAX_VOCAB (1 << 20)
@@ -129,9 +128,9 @@ static const struct number {
 } numbers[] = {
     STACK("vision_config.backbone_config", "num_hidden_layers", vision.stack),
     {VIT "hidden_size", AT(config.vision.dim), 1, MAX_WIDTH, false},
-    {VIT "image_size", AT(config.vision.image), 1, MAX_IMAGE, true},
+    {VIT "image_size", AT(config.vision.image), 1, CONFIG_MAX_IMAGE, true},
     {VIT "patch_size", AT(config.vision.patch), 1, MAX_PATCH, true},
-    {VIT "pretrain_image_size", AT(pretrain), 1, MAX_IMAGE, true},
+    {VIT "pretrain_image_size", AT(pretrain), 1, CONFIG_MAX_IMAGE, true},
     {VIT "window_size", AT(config.vision.window), 1, MAX_WINDOW, false},
     {VIT "num_channels", AT(channels), 3, 3, false},
     {"vision_config.fpn_hidden_size", AT(config.dim), 1, MAX_WIDTH, false},

@@ -11,6 +11,7 @@
 #define CONFIG_NORM_GROUPS 8
 /* Meta's tokenizer never gives more. */
 #define CONFIG_MAX_CONTEXT 32
+#define CONFIG_MAX_IMAGE 8192 /* pixels of a side */
 
 /* A stack of transformer layers; `heads` divides the width. */
 struct config_stack {

@@ -17,7 +17,9 @@
 
 #include <cmocka.h>
 
+#include "base/memory.h"
 #include "engine/queue.h"
+#include "engine/task.h"
 #include "engine/wire.h"
 #include "sam3.h"
 
@@ -281,6 +283,39 @@ static void workers_answer_together(void **state) {
     sam3_image_free(image);
     sam3_engine_close(engine);
   }
+}
+
+/* Whichever allocation of the coordinator's process fails: an answer or an error that says so, and nobody waits for a
+ * rank that did not come. */
+static void a_split_without_memory_ends(void **state) {
+  sam3_engine *engine = open_scheduled(*(sam3_parallel *)*state, SAM3_SCHEDULE_SPLIT, 2, 0);
+  sam3_image *image = test_image(0);
+  struct sam3_results *wanted = session_answer(image);
+  sam3_image_free(image);
+  for (size_t n = 1, asked = 1; asked >= n; n++) {
+    image = test_image(0); /* another one for the engine: it is encoded again */
+    struct sam3_request request = request_of(image);
+    struct sam3_results *results = NULL;
+    struct sam3_error err;
+    sam3_job *job = NULL;
+    double begin = clock_seconds();
+    mem_fail_at(n, false);
+    sam3_status status = sam3_engine_submit(engine, &request, &job, &err);
+    if (status == SAM3_OK)
+      status = sam3_job_wait(job, &results, &err);
+    asked = mem_fail_at(0, false);
+    assert_true(clock_seconds() - begin < 20); /* ranks wait for one another for 30 s */
+    if (status == SAM3_OK)
+      assert_true(same_results(results, wanted, false));
+    else
+      assert_true(*err.message);
+    assert_true(status == SAM3_OK || (asked >= n && (status == SAM3_ERR_MEMORY || status == SAM3_ERR_DEVICE)));
+    sam3_results_free(results);
+    sam3_job_free(job);
+    sam3_image_free(image);
+  }
+  sam3_results_free(wanted);
+  sam3_engine_close(engine);
 }
 
 /* ------------------------------------------------------------------------------------- ends of jobs */
@@ -752,6 +787,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test_prestate(answers_are_those_of_a_session, &processes),
       cmocka_unit_test_prestate(workers_answer_together, &threads),
       cmocka_unit_test_prestate(workers_answer_together, &processes),
+      cmocka_unit_test_prestate(a_split_without_memory_ends, &threads),
+      cmocka_unit_test_prestate(a_split_without_memory_ends, &processes),
       cmocka_unit_test(worker_processes_stay_on_their_core),
       cmocka_unit_test_prestate(requests_on_an_image_are_taken_together, &threads),
       cmocka_unit_test_prestate(requests_on_an_image_are_taken_together, &processes),

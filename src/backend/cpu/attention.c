@@ -7,10 +7,13 @@
 
 enum {
   MAX_KEYS = AP, /* keys in a block: a strip of MR queries' scores stays in the first-level cache */
-  STRIPS = MR == 32   ? 4
-           : VL == 16 ? 8
-                      : 16,    /* of MR queries that pass over a block of keys while it is in cache */
-  TOGETHER = MR == 32 ? 1 : 2, /* of them share a panel of keys or values */
+#if defined(__AMX_BF16__)
+  STRIPS = 4,   /* of MR queries that pass over a block of keys while it is in cache */
+  TOGETHER = 1, /* of them share a panel of keys or values */
+#else
+  STRIPS = VL == 16 ? 8 : 16,
+  TOGETHER = 2,
+#endif
   MAX_DIM = AP,
   AHEAD = 16, /* rows: a head's part of one is too short for the processor to foresee the next */
 };
