@@ -82,7 +82,7 @@ class Batch(Case):
         (self.cwd / "in/loop").symlink_to("..", target_is_directory=True)
         (self.cwd / "in/lost.jpg").symlink_to("nowhere")
         (self.cwd / "in/two\nlines.jpg").touch()
-        arguments = ["batch", "in", "-p", "dog", "-o", "in/out", *TWO]
+        arguments = ["batch", "in", "-p", "dog", "-o", "in/out", *TWO, "--schedule", "replicate"]
         result = self.check(1, *arguments, says=["3 images in", "3 of 6 images failed", "sub/bad.png", "not a JPEG",
                                                  "lost.jpg", "No such file", "\n  two?lines.jpg  "])
         (self.cwd / "in/two\nlines.jpg").unlink()
