@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""sam3 beside PyTorch: full-size model with random weights, one image, one phrase, f32, the same cores, in turns.
+"""sam3 beside PyTorch: full-size model with random weights, one image, one phrase, the same cores, in turns.
 
   bench/vs_pytorch.py --program build/src/cli/sam3 [--pairs 3] [--threads N] [--model DIR] [--image FILE] [--json FILE]
                       [--dtype bf16] [--peer-dtype bf16]
@@ -152,8 +152,8 @@ def main():
         print(f"pair {i + 1}: sam3 {first(ours) / 1e3:.2f} + {further(ours) / 1e3:.2f} s, "
               f"PyTorch {first(theirs) / 1e3:.2f} + {further(theirs) / 1e3:.2f} s", flush=True)
     ratio = {name: statistics.median(of(x) / of(y) for x, y in pairs) for name, of in (("first", first), ("further", further))}
-    result = {"model": a.model.name, "image": a.image.name, "threads": a.threads, "dtype": a.dtype, "peer_dtype": a.peer_dtype, **peer.versions,
-              "pairs": pairs, "ratio": ratio}
+    result = {"model": a.model.name, "image": a.image.name, "threads": a.threads, "dtype": a.dtype,
+              "peer_dtype": a.peer_dtype, **peer.versions, "pairs": pairs, "ratio": ratio}
     report(result)
     if a.json:
         a.json.write_text(json.dumps(result, indent=1) + "\n")

@@ -31,10 +31,10 @@ static const struct step strassen[7] = {
     {{1, 3, -1}, {2, 3, +1}, {{0, STORE_ADD, STORE_ADD}, {-1}}},
 };
 
-enum {
 /* A packed block of x has so many rows and columns at most. 108 KB leave the second-level cache to the sums; tiles go
  * through a panel of w so fast that it must serve more rows, and a strip and a panel must both fit the first-level
  * cache. */
+enum {
 #if defined(__AMX_BF16__)
   MAX_MC = 192,
   MAX_KC = PARTS == 3 ? 48 : 128,
